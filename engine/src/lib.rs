@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! VexFS without I/O: B+tree, allocator, inodes, directories, extents, xattrs, vector store.

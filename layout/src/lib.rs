@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//! VexFS on-disk format: structures, constants, checksums, validation.
