@@ -1,2 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! VexFS without I/O: B+tree, allocator, inodes, directories, extents, xattrs, vector store.
+//! VexFS without I/O: everything that happens to metadata, expressed on blocks that somebody else reads, locks,
+//! journals and writes.
+//!
+//! The engine may not do I/O, take locks, allocate memory, panic, compute with floats, or contain unsafe code. The contract of
+//! its operations (credits, clean and dirty errors) is in docs/architecture.md.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`io`] | the traits to reach blocks |
+//! | [`error`] | errors, clean and dirty |
+//! | [`space`] | groups' memory, block and inode allocation, accounting |
+//! | [`tree`] | the B+tree |
+//! | [`inode`] | loading, storing, creating and freeing inodes; orphans |
+//! | [`extent`] | mapping, allocation and truncation of file data |
+//! | [`dir`] | directory entries and parent pointers |
+//! | [`namei`] | create, link, unlink, rename: operations on several inodes |
+//! | [`xattr`] | extended attributes |
+//! | [`vector`] | indexes, records, segments |
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod io;
+
+pub use error::{Error, Result};

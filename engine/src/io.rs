@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The two traits through which the engine reaches blocks, implemented by the kernel glue on buffer cache and jbd2 and by
+//! `image` on a file. Nothing here does anything.
+
+use crate::Error;
+use core::ops::{Deref, DerefMut};
+use layout::block::BlockKind;
+use layout::superblock::Super;
+use layout::Block;
+
+/// Reading of verified metadata blocks.
+pub trait ReadBlocks {
+    /// A shared guard of one block. It pins the block; it does not borrow `self`.
+    type Ref: Deref<Target = Block>;
+
+    /// The validated super block.
+    fn sb(&self) -> &Super;
+
+    /// Gives a block whose contents passed [`layout::block::verify`] for `kind` when they came from disk.
+    ///
+    /// Errors: [`Error::Corrupt`] with the block and reason, [`Error::Io`], [`Error::NoMemory`]; [`Error::Corrupt`] also if
+    /// `block` lies outside the filesystem (the number usually came from disk).
+    fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error>;
+
+    /// A hint that these blocks will be read soon; may do nothing.
+    fn prefetch(&self, _start: u64, _len: u32) {}
+
+    /// CRC-32 as [`layout::Crc32`], with the fastest code at hand.
+    fn crc32(&self) -> layout::Crc32;
+}
+
+/// An open transaction. All changes of one transaction reach the disk together or not at all.
+pub trait Transaction: ReadBlocks {
+    /// An exclusive guard of one block. Two guards of one block, at least one of them exclusive, are refused with
+    /// [`Error::Internal`].
+    type Mut: DerefMut<Target = Block>;
+
+    /// Gives a block to change. What is written through the guard is part of the transaction.
+    fn modify(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error>;
+
+    /// Gives a block that was just allocated, filled with zeros, without reading it.
+    fn create(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error>;
+
+    /// A metadata block is freed: it leaves the transaction if it was changed in it, and replay must not
+    /// write older copies of it (jbd2: forget and revoke). Its guards must be gone.
+    fn forget(&self, block: u64, kind: BlockKind) -> Result<(), Error>;
+
+    /// `len` blocks from `start`, inside one group, are free from now on in the bitmaps, but may not be handed out again until this
+    /// transaction has committed. Must not fail for lack of memory once it has returned Ok for a group in this transaction.
+    fn defer_free(&self, start: u64, len: u32) -> Result<(), Error>;
+
+    /// Bits (of 64 blocks from `word * 64` of the group) that are free in the bitmap but deferred.
+    fn deferred(&self, group: u32, word: u32) -> u64;
+
+    /// Number of deferred blocks in `group`.
+    fn deferred_in(&self, group: u32) -> u32;
+
+    /// Number of deferred blocks in all groups.
+    fn deferred_total(&self) -> u64;
+}
