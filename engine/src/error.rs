@@ -64,7 +64,11 @@ impl Error {
     pub fn is_clean(&self) -> bool {
         !matches!(
             self,
-            Error::Io { .. } | Error::Corrupt { .. } | Error::NoMemory | Error::ReadOnly | Error::Internal(_)
+            Error::Io { .. }
+                | Error::Corrupt { .. }
+                | Error::NoMemory
+                | Error::ReadOnly
+                | Error::Internal(_)
         )
     }
 
