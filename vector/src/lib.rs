@@ -1,2 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! VexFS vector mathematics and search without I/O.
+//!
+//! The crate knows vectors as bytes (little-endian binary32 elements, any
+//! alignment), distances as ordered integers and results as candidates. It may
+//! not do I/O, allocate, panic, or know about files; outside the folder `math`
+//! it may not touch a float, not even to compare two, because kernel Rust has
+//! no floating point.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `math` | every floating-point operation; separately compiled for the kernel |
+//! | `compute` | the safe interface of the math: batches, queries, who may use the FPU |
+//! | `distance` | [`Distance`], the ordered integer that stands for a distance |
+//! | `metric` | [`Metric`] and what each one means |
+//! | `validate` | which vectors are acceptable |
+//! | `topk` | [`TopK`], the k nearest candidates seen so far |
+//! | `error` | [`Error`] |
+//!
+//! # Build configurations
+//! - userspace: `math` is a module; feature `std` adds run-time choice of the
+//!   instruction set and distances as floats.
+//! - kernel: `--cfg vector_math_external`; `math` is not compiled here but linked
+//!   from an object of its own (docs/math-object.md).
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod compute;
+pub mod distance;
+pub mod error;
+#[cfg(not(vector_math_external))]
+pub mod math;
+pub mod metric;
+pub mod topk;
+pub mod validate;
+
+#[cfg(not(vector_math_external))]
+pub use compute::Userspace;
+pub use compute::{Batch, Compute, Fpu, Isa, Queries};
+pub use distance::Distance;
+pub use error::Error;
+pub use metric::Metric;
+pub use topk::{Candidate, Rank, TopK};
+pub use validate::{validate, vector_bytes, MAX_DIM};

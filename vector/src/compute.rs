@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The safe interface of the math kernels: what a batch is, that all of it lies
+//! within its slices, and who may use the floating-point unit.
+//!
+//! The unsafe code of the crate outside `math` is in this file: three calls.
+
+use core::marker::PhantomData;
+
+use crate::{validate, vector_bytes, Distance, Error, Metric};
+
+#[cfg(not(vector_math_external))]
+use crate::math::{vexfs_math_distances, vexfs_math_norm2, Args};
+
+#[cfg(vector_math_external)]
+use external::{vexfs_math_distances, vexfs_math_norm2, Args};
+
+/// The math object's interface as the kernel sees it; must match `math/mod.rs`.
+#[cfg(vector_math_external)]
+mod external {
+    /// See `math::Args`.
+    #[repr(C)]
+    pub struct Args {
+        pub isa: u32,
+        pub metric: u32,
+        pub dim: usize,
+        pub queries: *const u8,
+        pub query_stride: usize,
+        pub query_count: usize,
+        pub norms: *const u64,
+        pub vectors: *const u8,
+        pub vector_stride: usize,
+        pub vector_count: usize,
+        pub out: *mut u64,
+    }
+
+    extern "C" {
+        pub fn vexfs_math_distances(args: *const Args);
+        pub fn vexfs_math_norm2(vector: *const u8, dim: usize) -> u64;
+    }
+}
+
+/// An instruction set of the math kernels. All give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Isa {
+    /// Plain Rust (SSE2 on x86_64).
+    Portable = 0,
+    /// AVX, AVX2 and FMA.
+    Avx2 = 1,
+    /// AVX-512F, and all of the former.
+    Avx512 = 2,
+}
+
+impl Isa {
+    /// The name that statistics and logs show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// The best instruction set of this CPU.
+    #[cfg(feature = "std")]
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("fma");
+            if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
+                return Isa::Avx512;
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+}
+
+/// The right to use the floating-point unit, with the knowledge of what it can.
+///
+/// # Invariants
+/// While a value exists, the thread that made it may use floating-point and
+/// vector registers (in the kernel: it is inside `kernel_fpu_begin`), and the CPU
+/// has the features of `isa`. The type is neither `Send` nor `Sync`.
+pub struct Fpu {
+    isa: Isa,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Fpu {
+    /// Claims the floating-point unit.
+    ///
+    /// # Safety
+    /// The invariants above must hold for the life of the value. The kernel
+    /// must hand it out by reference to a closure between `kernel_fpu_begin_mask`
+    /// (with `KFPU_MXCSR`) and `kernel_fpu_end`, where nothing may sleep.
+    pub const unsafe fn claim(isa: Isa) -> Fpu {
+        Fpu {
+            isa,
+            not_send: PhantomData,
+        }
+    }
+
+    /// The instruction set in use.
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Writes the distance of every query to every vector of the batch: row `j`
+    /// of `batch.count()` values belongs to query `j`.
+    ///
+    /// A vector that is not acceptable under the metric (an erased slot, say)
+    /// gives [`Distance::INVALID`] or a meaningless distance, never a failure:
+    /// the caller knows which slots are in use.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `out` does not have `queries.count() * batch.count()`
+    /// entries, [`Error::Dimension`] if the two are of different dimensions.
+    pub fn distances(
+        &self,
+        queries: &Queries<'_>,
+        batch: &Batch<'_>,
+        out: &mut [Distance],
+    ) -> Result<(), Error> {
+        if queries.dim != batch.dim {
+            return Err(Error::Dimension { dim: batch.dim });
+        }
+        let expected = queries.count.saturating_mul(batch.count);
+        if out.len() != expected {
+            return Err(Error::Length {
+                expected,
+                actual: out.len(),
+            });
+        }
+        let args = Args {
+            isa: self.isa as u32,
+            metric: queries.metric.code(),
+            dim: queries.dim as usize,
+            queries: queries.bytes.as_ptr(),
+            query_stride: queries.stride,
+            query_count: queries.count,
+            norms: queries.norms.as_ptr(),
+            vectors: batch.bytes.as_ptr(),
+            vector_stride: batch.stride,
+            vector_count: batch.count,
+            out: out.as_mut_ptr().cast(),
+        };
+        // SAFETY: by the invariants of Queries and Batch all elements lie within
+        // their slices and every query has its norm; `out` has been measured just
+        // now and, being a mutable borrow, overlaps nothing; Distance is a
+        // transparent u64. The invariant of Fpu covers registers and features.
+        unsafe { vexfs_math_distances(&args) };
+        Ok(())
+    }
+
+    /// The squared norm of `bytes` (any number of whole elements) as opaque bits.
+    pub fn norm2(&self, bytes: &[u8]) -> u64 {
+        // SAFETY: the slice has that many elements; Fpu covers the registers.
+        unsafe { vexfs_math_norm2(bytes.as_ptr(), bytes.len() / 4) }
+    }
+}
+
+/// One or several query vectors, checked and ready.
+///
+/// # Invariants
+/// `bytes` holds `count` vectors of `dim` elements, `stride` bytes apart, each
+/// accepted by [`validate`]; `norms` has `count` entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    metric: Metric,
+    dim: u32,
+    stride: usize,
+    count: usize,
+    bytes: &'a [u8],
+    norms: &'a [u64],
+}
+
+impl<'a> Queries<'a> {
+    /// Checks the queries in `bytes`, which lie end to end, and computes what
+    /// the metric needs to know of them into `norms`, one entry a query.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is not a whole number
+    /// of vectors or `norms` not of that number; whatever [`validate`] finds in
+    /// a query.
+    pub fn prepare<C: Compute + ?Sized>(
+        compute: &C,
+        metric: Metric,
+        dim: u32,
+        bytes: &'a [u8],
+        norms: &'a mut [u64],
+    ) -> Result<Queries<'a>, Error> {
+        let stride = vector_bytes(dim)?;
+        let count = norms.len();
+        let expected = stride.saturating_mul(count);
+        if bytes.len() != expected {
+            return Err(Error::Length {
+                expected,
+                actual: bytes.len(),
+            });
+        }
+        for (query, norm) in bytes.chunks_exact(stride).zip(norms.iter_mut()) {
+            validate(metric, dim, query)?;
+            *norm = 0;
+            if metric == Metric::Cosine {
+                compute.with_fpu(&mut |fpu| *norm = fpu.norm2(query));
+            }
+        }
+        Ok(Queries {
+            metric,
+            dim,
+            stride,
+            count,
+            bytes,
+            norms,
+        })
+    }
+
+    /// Number of queries.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Their metric.
+    pub const fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// Their dimension.
+    pub const fn dim(&self) -> u32 {
+        self.dim
+    }
+}
+
+/// Stored vectors in memory, at regular distances.
+///
+/// # Invariants
+/// Vector `i < count` is the `dim * 4` bytes at `i * stride` of `bytes`, and all
+/// lie within it.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    dim: u32,
+    stride: usize,
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// `count` vectors, the first at `offset` of `bytes`, `stride` bytes apart.
+    /// The last one need not be followed by padding to a whole stride.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is too short, or the
+    /// stride for a vector.
+    pub fn new(
+        dim: u32,
+        bytes: &'a [u8],
+        offset: usize,
+        stride: usize,
+        count: usize,
+    ) -> Result<Batch<'a>, Error> {
+        let vector = vector_bytes(dim)?;
+        if stride < vector {
+            return Err(Error::Length {
+                expected: vector,
+                actual: stride,
+            });
+        }
+        let expected = match count.checked_sub(1) {
+            None => offset,
+            Some(last) => last
+                .saturating_mul(stride)
+                .saturating_add(vector)
+                .saturating_add(offset),
+        };
+        match bytes.get(offset..) {
+            Some(rest) if expected <= bytes.len() => Ok(Batch {
+                dim,
+                stride,
+                count,
+                bytes: rest,
+            }),
+            _ => Err(Error::Length {
+                expected,
+                actual: bytes.len(),
+            }),
+        }
+    }
+
+    /// A single vector.
+    ///
+    /// # Errors
+    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is not one vector.
+    pub fn one(dim: u32, bytes: &'a [u8]) -> Result<Batch<'a>, Error> {
+        let stride = vector_bytes(dim)?;
+        if bytes.len() != stride {
+            return Err(Error::Length {
+                expected: stride,
+                actual: bytes.len(),
+            });
+        }
+        Self::new(dim, bytes, 0, stride, 1)
+    }
+
+    /// Number of vectors.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Their dimension.
+    pub const fn dim(&self) -> u32 {
+        self.dim
+    }
+}
+
+/// A provider of floating-point time.
+///
+/// Userspace has [`Userspace`]. The kernel implements it by bracketing `run` with
+/// `kernel_fpu_begin` and `kernel_fpu_end`: preemption is off in between, so a
+/// caller keeps each `run` short (one batch of some 64 KiB) and does not sleep in
+/// it.
+pub trait Compute {
+    /// Runs `run`, once, where the floating-point unit may be used.
+    fn with_fpu(&self, run: &mut dyn FnMut(&Fpu));
+
+    /// [`Fpu::distances`] in a bracket of its own.
+    ///
+    /// # Errors
+    /// As there.
+    fn distances(
+        &self,
+        queries: &Queries<'_>,
+        batch: &Batch<'_>,
+        out: &mut [Distance],
+    ) -> Result<(), Error> {
+        let mut result = Ok(());
+        self.with_fpu(&mut |fpu| result = fpu.distances(queries, batch, out));
+        result
+    }
+
+    /// The distance of one pair of vectors.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the query; [`Error::Length`] if `vector` is not of
+    /// `dim` elements.
+    fn distance(
+        &self,
+        metric: Metric,
+        dim: u32,
+        query: &[u8],
+        vector: &[u8],
+    ) -> Result<Distance, Error> {
+        let mut norms = [0];
+        let mut out = [Distance::INVALID];
+        let queries = Queries::prepare(self, metric, dim, query, &mut norms)?;
+        self.distances(&queries, &Batch::one(dim, vector)?, &mut out)?;
+        let [distance] = out;
+        Ok(distance)
+    }
+}
+
+/// Floating point as every process has it.
+#[cfg(not(vector_math_external))]
+#[derive(Clone, Copy, Debug)]
+pub struct Userspace {
+    /// # Invariants: the CPU has its features.
+    isa: Isa,
+}
+
+#[cfg(not(vector_math_external))]
+impl Userspace {
+    /// With the path that needs no feature.
+    pub const fn portable() -> Userspace {
+        Userspace { isa: Isa::Portable }
+    }
+
+    /// With the best path of this CPU.
+    #[cfg(feature = "std")]
+    pub fn detect() -> Userspace {
+        Userspace { isa: Isa::detect() }
+    }
+
+    /// With the given path, if this CPU can take it.
+    #[cfg(feature = "std")]
+    pub fn with_isa(isa: Isa) -> Option<Userspace> {
+        (isa <= Isa::detect()).then_some(Userspace { isa })
+    }
+
+    /// The path in use.
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+#[cfg(not(vector_math_external))]
+impl Compute for Userspace {
+    fn with_fpu(&self, run: &mut dyn FnMut(&Fpu)) {
+        // SAFETY: a process may use its registers at any time, and the CPU has
+        // the features of `isa` by the invariant of Userspace.
+        run(&unsafe { Fpu::claim(self.isa) });
+    }
+}

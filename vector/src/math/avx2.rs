@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The sums with AVX2 and FMA: sixteen binary64 lanes in four registers, two
+//! stored vectors side by side. Bit for bit what `portable` computes.
+#![allow(unused_unsafe)] // Intrinsics without pointers are safe since Rust 1.87.
+
+use core::arch::x86_64::*;
+
+use super::finish::finish;
+use super::{Args, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+
+/// Stored vectors that one tile takes together.
+const TILE: usize = 2;
+
+/// Registers of four lanes: 0..4, 4..8, 8..12 and 12..16.
+const PARTS: usize = 4;
+
+/// Sixteen lanes.
+type Lanes = [__m256d; PARTS];
+
+/// See `vexfs_math_distances`.
+///
+/// # Safety
+/// As there, and the CPU has AVX2 and FMA.
+#[target_feature(enable = "avx,avx2,fma")]
+pub(super) unsafe fn distances(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
+        match args.metric {
+            METRIC_L2 => all::<METRIC_L2>(args),
+            METRIC_COSINE => all::<METRIC_COSINE>(args),
+            _ => all::<METRIC_DOT>(args),
+        }
+    }
+}
+
+/// Walks the batch in tiles; every tile stays cached for all queries.
+///
+/// # Safety
+/// As [`distances`].
+#[target_feature(enable = "avx,avx2,fma")]
+#[inline]
+unsafe fn all<const METRIC: u32>(args: &Args) {
+    let mut first = 0;
+    while first < args.vector_count {
+        let whole = args.vector_count - first >= TILE;
+        for j in 0..args.query_count {
+            // SAFETY: `first` is below `vector_count` and `j` below `query_count`;
+            // a whole tile has TILE vectors left.
+            unsafe {
+                // Cosine needs twice the accumulators, and there are 16 registers.
+                if whole && METRIC != METRIC_COSINE {
+                    tile::<METRIC, TILE>(args, j, first);
+                } else {
+                    let end = if whole { first + TILE } else { args.vector_count };
+                    for i in first..end {
+                        tile::<METRIC, 1>(args, j, i);
+                    }
+                }
+            }
+        }
+        first += TILE;
+    }
+}
+
+/// Query `j` against the `N` stored vectors from `first` on.
+///
+/// # Safety
+/// As [`distances`]; the query and the vectors must exist.
+#[target_feature(enable = "avx,avx2,fma")]
+#[inline]
+unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
+    // SAFETY: all pointers stay within the arrays that `args` describes: query
+    // `j`, vectors `first..first + N`, elements `i..i + LANES` below `dim` in the
+    // loop and the masked rest after it, out row `j`.
+    unsafe {
+        let q = args.queries.add(j * args.query_stride).cast::<f32>();
+        let x = args.vectors.add(first * args.vector_stride);
+        let mut sums = [[_mm256_setzero_pd(); PARTS]; N];
+        let mut norms = [[_mm256_setzero_pd(); PARTS]; N];
+        let mut i = 0;
+        while i + LANES <= args.dim {
+            for part in 0..PARTS {
+                let at = i + 4 * part;
+                let q = _mm256_cvtps_pd(_mm_loadu_ps(q.add(at)));
+                for n in 0..N {
+                    let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
+                    let x = _mm256_cvtps_pd(_mm_loadu_ps(x));
+                    step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
+                }
+            }
+            i += LANES;
+        }
+        if i < args.dim {
+            for part in 0..PARTS {
+                let at = i + 4 * part;
+                if at < args.dim {
+                    let mask = first_of_four(args.dim - at);
+                    let q = _mm256_cvtps_pd(_mm_maskload_ps(q.add(at), mask));
+                    for n in 0..N {
+                        let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
+                        let x = _mm256_cvtps_pd(_mm_maskload_ps(x, mask));
+                        step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
+                    }
+                }
+            }
+        }
+        let qq = if METRIC == METRIC_COSINE {
+            f64::from_bits(*args.norms.add(j))
+        } else {
+            0.0
+        };
+        let out = args.out.add(j * args.vector_count + first);
+        for n in 0..N {
+            let xx = if METRIC == METRIC_COSINE {
+                reduce(norms[n])
+            } else {
+                0.0
+            };
+            *out.add(n) = finish(METRIC, reduce(sums[n]), xx, qq);
+        }
+    }
+}
+
+/// A load mask for the first `count` of four elements, all four if there are more.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx,avx2,fma")]
+#[inline]
+unsafe fn first_of_four(count: usize) -> __m128i {
+    let count = if count < 4 { count as i32 } else { 4 };
+    // SAFETY: the CPU has AVX2.
+    unsafe { _mm_cmpgt_epi32(_mm_set1_epi32(count), _mm_setr_epi32(0, 1, 2, 3)) }
+}
+
+/// Adds four elements to four lanes.
+///
+/// # Safety
+/// The CPU has AVX2 and FMA.
+#[target_feature(enable = "avx,avx2,fma")]
+#[inline]
+unsafe fn step<const METRIC: u32>(
+    sum: &mut __m256d,
+    norm: &mut __m256d,
+    x: __m256d,
+    q: __m256d,
+) {
+    // SAFETY: the CPU has AVX2 and FMA.
+    unsafe {
+        if METRIC == METRIC_L2 {
+            let d = _mm256_sub_pd(x, q);
+            *sum = _mm256_add_pd(*sum, _mm256_mul_pd(d, d));
+        } else {
+            *sum = _mm256_fmadd_pd(x, q, *sum);
+        }
+        if METRIC == METRIC_COSINE {
+            *norm = _mm256_fmadd_pd(x, x, *norm);
+        }
+    }
+}
+
+/// Adds the lanes in the order that the module documentation of `math` fixes.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[target_feature(enable = "avx,avx2,fma")]
+#[inline]
+unsafe fn reduce(lanes: Lanes) -> f64 {
+    // SAFETY: the CPU has AVX2.
+    unsafe {
+        let [a, b, c, d] = lanes;
+        let by4 = _mm256_add_pd(_mm256_add_pd(a, c), _mm256_add_pd(b, d));
+        let by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd::<1>(by4));
+        _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)))
+    }
+}

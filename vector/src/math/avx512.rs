@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The sums with AVX-512F: sixteen binary64 lanes in two registers, several
+//! stored vectors side by side so that the additions of one hide the latency of
+//! the others. Bit for bit what `portable` computes.
+#![allow(unused_unsafe)] // Intrinsics without pointers are safe since Rust 1.87.
+
+use core::arch::x86_64::*;
+
+use super::finish::finish;
+use super::{Args, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+
+/// Stored vectors that one tile takes together.
+const TILE: usize = 4;
+
+/// Sixteen lanes: 0..8 and 8..16.
+type Lanes = [__m512d; 2];
+
+/// See `vexfs_math_distances`.
+///
+/// # Safety
+/// As there, and the CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx2,fma")]
+pub(super) unsafe fn distances(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
+        match args.metric {
+            METRIC_L2 => all::<METRIC_L2>(args),
+            METRIC_COSINE => all::<METRIC_COSINE>(args),
+            _ => all::<METRIC_DOT>(args),
+        }
+    }
+}
+
+/// Walks the batch in tiles; every tile stays cached for all queries.
+///
+/// # Safety
+/// As [`distances`].
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn all<const METRIC: u32>(args: &Args) {
+    let mut first = 0;
+    while first < args.vector_count {
+        let whole = args.vector_count - first >= TILE;
+        for j in 0..args.query_count {
+            // SAFETY: `first` is below `vector_count` and `j` below `query_count`;
+            // a whole tile has TILE vectors left.
+            unsafe {
+                if whole {
+                    tile::<METRIC, TILE>(args, j, first);
+                } else {
+                    for i in first..args.vector_count {
+                        tile::<METRIC, 1>(args, j, i);
+                    }
+                }
+            }
+        }
+        first += TILE;
+    }
+}
+
+/// Query `j` against the `N` stored vectors from `first` on.
+///
+/// # Safety
+/// As [`distances`]; the query and the vectors must exist.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
+    // SAFETY: all pointers stay within the arrays that `args` describes: query
+    // `j`, vectors `first..first + N`, elements `i..i + LANES` below `dim` in the
+    // loop and the masked rest after it, out row `j`.
+    unsafe {
+        let q = args.queries.add(j * args.query_stride).cast::<f32>();
+        let x = args.vectors.add(first * args.vector_stride);
+        let mut sums = [[_mm512_setzero_pd(); 2]; N];
+        let mut norms = [[_mm512_setzero_pd(); 2]; N];
+        let mut i = 0;
+        while i + LANES <= args.dim {
+            let q = widen(q.add(i));
+            for n in 0..N {
+                let x = widen(x.add(n * args.vector_stride).cast::<f32>().add(i));
+                step::<METRIC>(&mut sums[n], &mut norms[n], x, q);
+            }
+            i += LANES;
+        }
+        if i < args.dim {
+            let mask = (1u16 << (args.dim - i)) - 1;
+            let q = widen_masked(q.add(i), mask);
+            for n in 0..N {
+                let x = widen_masked(x.add(n * args.vector_stride).cast::<f32>().add(i), mask);
+                step::<METRIC>(&mut sums[n], &mut norms[n], x, q);
+            }
+        }
+        let qq = if METRIC == METRIC_COSINE {
+            f64::from_bits(*args.norms.add(j))
+        } else {
+            0.0
+        };
+        let out = args.out.add(j * args.vector_count + first);
+        for n in 0..N {
+            let xx = if METRIC == METRIC_COSINE {
+                reduce(norms[n])
+            } else {
+                0.0
+            };
+            *out.add(n) = finish(METRIC, reduce(sums[n]), xx, qq);
+        }
+    }
+}
+
+/// Sixteen elements as binary64.
+///
+/// # Safety
+/// `p` must be readable for sixteen binary32 values.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn widen(p: *const f32) -> Lanes {
+    // SAFETY: both loads lie within the sixteen values.
+    unsafe {
+        [
+            _mm512_cvtps_pd(_mm256_loadu_ps(p)),
+            _mm512_cvtps_pd(_mm256_loadu_ps(p.add(8))),
+        ]
+    }
+}
+
+/// The elements that `mask` selects as binary64, zero for the others.
+///
+/// # Safety
+/// `p` must be readable for every element that `mask` selects.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn widen_masked(p: *const f32, mask: u16) -> Lanes {
+    // SAFETY: a masked load reads only what the mask selects.
+    unsafe {
+        let v = _mm512_maskz_loadu_ps(mask, p);
+        let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v));
+        [
+            _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+            _mm512_cvtps_pd(_mm256_castpd_ps(high)),
+        ]
+    }
+}
+
+/// Adds sixteen elements to the lanes.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn step<const METRIC: u32>(sum: &mut Lanes, norm: &mut Lanes, x: Lanes, q: Lanes) {
+    // SAFETY: the CPU has AVX-512F.
+    unsafe {
+        for h in 0..2 {
+            if METRIC == METRIC_L2 {
+                let d = _mm512_sub_pd(x[h], q[h]);
+                sum[h] = _mm512_add_pd(sum[h], _mm512_mul_pd(d, d));
+            } else {
+                sum[h] = _mm512_fmadd_pd(x[h], q[h], sum[h]);
+            }
+            if METRIC == METRIC_COSINE {
+                norm[h] = _mm512_fmadd_pd(x[h], x[h], norm[h]);
+            }
+        }
+    }
+}
+
+/// Adds the lanes in the order that the module documentation of `math` fixes.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx2,fma")]
+#[inline]
+unsafe fn reduce(lanes: Lanes) -> f64 {
+    // SAFETY: the CPU has AVX-512F.
+    unsafe {
+        let by8 = _mm512_add_pd(lanes[0], lanes[1]);
+        let by4 = _mm256_add_pd(
+            _mm512_castpd512_pd256(by8),
+            _mm512_extractf64x4_pd::<1>(by8),
+        );
+        let by2 = _mm_add_pd(_mm256_castpd256_pd128(by4), _mm256_extractf128_pd::<1>(by4));
+        _mm_cvtsd_f64(_mm_add_sd(by2, _mm_unpackhi_pd(by2, by2)))
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The math kernels: every floating-point operation of VexFS is in this folder.
+//!
+//! Compiled twice from the same text: as a module of the crate `vector` for
+//! userspace, and alone (root `vector/math.rs`) as an object that is linked into
+//! the kernel module and called between `kernel_fpu_begin` and `kernel_fpu_end`.
+//! Therefore nothing here may use anything outside this folder and `core`,
+//! allocate, panic, call `memcpy`, or have an undefined symbol other than
+//! `__x86_return_thunk`. Floats do not cross the interface: arguments are
+//! pointers and integers, distances are order-preserving integers.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `mod` | the interface: argument block, entry points, choice of the path |
+//! | `finish` | from sums to a distance, from a distance to an ordered integer |
+//! | `sqrt` | correctly rounded square root without `std` |
+//! | `portable` | the definition of the sums, in plain Rust |
+//! | `avx2`, `avx512` | the same sums in SIMD |
+//!
+//! # The sums, by definition
+//! All arithmetic is IEEE 754 binary64, round to nearest even, on elements that
+//! are binary32 in memory (little-endian, any alignment). Element `i` is added
+//! to lane `i % 16`, in ascending order of `i`, every lane starting at +0. The
+//! lanes are then added pairwise: `l` with `l + 8`, then with `l + 4`, `l + 2`,
+//! `l + 1`. What is added to a lane is
+//! - l2: `d * d`, rounded, where `d = x - q`, rounded;
+//! - dot: `x * q`, which is exact (24 + 24 significant bits fit in 53);
+//! - squared norms: `x * x`, exact for the same reason.
+//!
+//! Because those products are exact, a fused multiply-add and a multiplication
+//! followed by an addition are the same function, and the SIMD paths may use
+//! the former. For l2 they may not. So every path, in the kernel and outside,
+//! gives the same bits. Padding with zeros changes nothing (a lane is never -0).
+
+mod finish;
+mod portable;
+mod sqrt;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", vector_avx512))]
+mod avx512;
+
+/// Accumulator lanes of every sum.
+const LANES: usize = 16;
+
+/// `Args::isa`: plain Rust, for any CPU.
+pub const ISA_PORTABLE: u32 = 0;
+/// `Args::isa`: needs the CPU features AVX, AVX2 and FMA.
+pub const ISA_AVX2: u32 = 1;
+/// `Args::isa`: needs the CPU feature AVX-512F beside those of [`ISA_AVX2`].
+/// A build without AVX-512 support takes the AVX2 path; the bits are the same.
+pub const ISA_AVX512: u32 = 2;
+
+/// `Args::metric`: squared Euclidean distance.
+pub const METRIC_L2: u32 = 1;
+/// `Args::metric`: one minus the cosine of the angle.
+pub const METRIC_COSINE: u32 = 2;
+/// `Args::metric`: the negated inner product.
+pub const METRIC_DOT: u32 = 3;
+
+/// One batch: every query against every vector of a strided array.
+///
+/// All pointers are to bytes without alignment, except `norms` and `out`.
+#[repr(C)]
+pub struct Args {
+    /// One of the `ISA_*` values; an unknown one means portable.
+    pub isa: u32,
+    /// One of the `METRIC_*` values; an unknown one means [`METRIC_DOT`].
+    pub metric: u32,
+    /// Elements of each vector.
+    pub dim: usize,
+    /// `query_count` vectors of `dim` little-endian binary32, `query_stride` bytes apart.
+    pub queries: *const u8,
+    /// Bytes from a query to the next.
+    pub query_stride: usize,
+    /// Number of queries.
+    pub query_count: usize,
+    /// `query_count` squared norms as [`vexfs_math_norm2`] gives them. Read for
+    /// cosine only, may be dangling for the other metrics.
+    pub norms: *const u64,
+    /// First element of the first stored vector.
+    pub vectors: *const u8,
+    /// Bytes from a stored vector to the next.
+    pub vector_stride: usize,
+    /// Number of stored vectors.
+    pub vector_count: usize,
+    /// Receives `query_count` rows of `vector_count` ordered distances.
+    pub out: *mut u64,
+}
+
+/// Writes the ordered distance of every query to every vector of a batch.
+///
+/// A distance that is not a number (the operands were not finite, or had no
+/// direction under cosine) becomes `u64::MAX`. Never fails, never allocates;
+/// the time is proportional to `query_count * vector_count * dim`.
+///
+/// # Safety
+/// - `args` and all that it points to must be valid as described at [`Args`]:
+///   queries and vectors readable, `norms` readable (cosine), `out` writable for
+///   `query_count * vector_count` values and aligned, `out` overlapping nothing.
+/// - The CPU must have the features that `isa` names.
+/// - Floating-point and vector registers may be used by the caller: in the
+///   kernel, it is between `kernel_fpu_begin` and `kernel_fpu_end`, with MXCSR
+///   at its default (which the mask `KFPU_MXCSR` asks for).
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
+    // SAFETY: the caller guarantees that `args` is valid.
+    let args = unsafe { &*args };
+    // SAFETY: this function's contract is that of the paths, and `isa` names
+    // features that the CPU has.
+    unsafe {
+        match args.isa {
+            #[cfg(all(target_arch = "x86_64", vector_avx512))]
+            ISA_AVX512 => avx512::distances(args),
+            #[cfg(target_arch = "x86_64")]
+            ISA_AVX2..=ISA_AVX512 => avx2::distances(args),
+            _ => portable::distances(args),
+        }
+    }
+}
+
+/// The squared Euclidean norm of a vector, as the bits of a binary64.
+///
+/// For finite elements the result is finite, and zero only if every element is.
+/// The bits are opaque to the caller; they go into `Args::norms`.
+///
+/// # Safety
+/// `vector` must be readable for `dim` binary32 values, without alignment. The
+/// rest as for [`vexfs_math_distances`]. There is one path for all CPUs.
+#[no_mangle]
+pub unsafe extern "C" fn vexfs_math_norm2(vector: *const u8, dim: usize) -> u64 {
+    // SAFETY: the caller guarantees that `vector` has `dim` elements.
+    unsafe { portable::norm2(vector, dim) }.to_bits()
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The metrics of an index.
+
+use core::fmt;
+
+use crate::Error;
+
+/// How far apart two vectors are. Smaller is nearer for every metric.
+///
+/// The codes are those of the on-disk format, the ioctl ABI and the math object;
+/// 4 is reserved for hamming. docs/decisions/001-distance-definition.md has the
+/// reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Metric {
+    /// Squared Euclidean distance, sum of `(x - q)^2`. Not its root, as in faiss
+    /// and hnswlib.
+    L2 = 1,
+    /// `1 - x.q / (|x| |q|)`, 0 to 2. Vectors need not have unit length, but
+    /// they need a length other than zero.
+    Cosine = 2,
+    /// `-(x.q)`, the negated inner product.
+    Dot = 3,
+}
+
+impl Metric {
+    /// The metric's code.
+    pub const fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The name that tools show and accept.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Metric::L2 => "l2",
+            Metric::Cosine => "cosine",
+            Metric::Dot => "dot",
+        }
+    }
+
+    /// The metric of this name.
+    pub fn from_name(name: &str) -> Option<Metric> {
+        [Metric::L2, Metric::Cosine, Metric::Dot]
+            .into_iter()
+            .find(|metric| metric.name() == name)
+    }
+}
+
+impl TryFrom<u32> for Metric {
+    type Error = Error;
+
+    fn try_from(code: u32) -> Result<Metric, Error> {
+        match code {
+            1 => Ok(Metric::L2),
+            2 => Ok(Metric::Cosine),
+            3 => Ok(Metric::Dot),
+            _ => Err(Error::UnknownMetric { code }),
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
