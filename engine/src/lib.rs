@@ -20,7 +20,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
+pub mod cx;
 pub mod error;
+pub mod ialloc;
 pub mod io;
+pub mod space;
 
+pub use cx::Cx;
 pub use error::{Error, Result};

@@ -2,11 +2,10 @@
 //! The body of a B+tree node. A body is a byte area of any size up to a block's payload: 4,064 bytes in a node block, 176
 //! bytes when a leaf lives in an inode's fork.
 //!
-//! Body header, 8 bytes: `count` u16, `heap` u16 (leaf: lowest offset used by values; internal: 0), `garbage` u16 (leaf:
-//! bytes in the heap that no slot refers to), zero u16.
+//! Body header, 8 bytes: `count` u16, `heap` u16 (leaf: lowest offset used by values; internal: 0), zero u32.
 //!
 //! Leaf: slots follow the header, sorted by key: key (1 to 3 u64, compared word by word as numbers), value offset u16,
-//! value length u16. Values lie between `heap` and the end, in any order, without overlap.
+//! value length u16. Values fill the bytes from `heap` to the end, in any order, without gap or overlap.
 //!
 //! Internal node: entries follow the header, sorted: key, child block u64. Entry i leads to keys `>= key[i]` and below
 //! `key[i + 1]`; the first entry also leads to keys below its own.
@@ -168,8 +167,7 @@ pub fn verify_body(body: &[u8], kind: TreeKind, level: u8) -> Result<(), Invalid
     let n = count(body);
     let words = kind.key_words();
     let heap = usize::from(u16_at(body, 2).ok_or(Invalid("short node"))?);
-    let garbage = usize::from(u16_at(body, 4).ok_or(Invalid("short node"))?);
-    if u16_at(body, 6) != Some(0) {
+    if crate::bytes::u32_at(body, 4) != Some(0) {
         return Err(Invalid("reserved bytes of a node not zero"));
     }
     let step = if level == 0 {
@@ -187,7 +185,7 @@ pub fn verify_body(body: &[u8], kind: TreeKind, level: u8) -> Result<(), Invalid
             return Err(Invalid("node heap overlaps its slots"));
         }
     } else {
-        if heap != 0 || garbage != 0 {
+        if heap != 0 {
             return Err(Invalid("an internal node has a heap"));
         }
         if n == 0 {
@@ -220,8 +218,8 @@ pub fn verify_body(body: &[u8], kind: TreeKind, level: u8) -> Result<(), Invalid
         }
         at = at.saturating_add(step);
     }
-    if level == 0 && values.saturating_add(garbage) != body.len().saturating_sub(heap) {
-        return Err(Invalid("node values and free bytes do not add up"));
+    if level == 0 && values != body.len().saturating_sub(heap) {
+        return Err(Invalid("node values do not fill the heap"));
     }
     Ok(())
 }
