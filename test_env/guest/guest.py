@@ -133,7 +133,7 @@ def drop_caches():
 
 
 def as_user(uid, gid, action, groups=()):
-    """Run `action` in a child with these ids and no capabilities; failures come back as Failure.
+    """Run `action` in a child with these ids and no capabilities; returns what it returned, as text.
 
     The ids need no entry in /etc/passwd. An action that raises fails the test with the
     exception's text.
@@ -147,7 +147,8 @@ def as_user(uid, gid, action, groups=()):
             os.setgroups(list(groups))
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
-            action()
+            answer = action()
+            os.write(writer, str(answer).encode())
             status = 0
         except BaseException as error:  # the child must not return into the suite
             os.write(writer, f"{type(error).__name__}: {error}".encode()[:PAGE])
@@ -161,6 +162,7 @@ def as_user(uid, gid, action, groups=()):
         raise Failure(
             f"as uid {uid}: {message or f'died with wait status {status:#x}'}"
         )
+    return message
 
 
 class KernelLog:
