@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//! Indexes: create, list, describe, drop.
+//!
+//! An index has an owner, a group and the nine permission bits: *read* allows to
+//! search it and to get records, *write* to put and delete them. Any directory or
+//! file of the mount may be the descriptor of these requests.
+
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::ioctl::{number, READ_WRITE, WRITE};
+use crate::request::{check_common, require};
+use crate::{parse_name, BadRequest, Request, NAME_SIZE};
+use crate::{DIM_MAX, ELEMENT_F32, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+
+/// Creates an empty index, owned by the caller's filesystem uid and gid.
+///
+/// | errno | why |
+/// |---|---|
+/// | `EEXIST` | an index has the name |
+/// | `EACCES` | the caller may not write to the root directory of the mount |
+/// | `EOPNOTSUPP` | the element type or metric is reserved |
+/// | `ENOSPC`, `EDQUOT` | no space, or no further index |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndexCreate {
+    /// Size of this structure.
+    pub size: u32,
+    /// None are defined.
+    pub flags: u32,
+    /// Name of the index.
+    pub name: [u8; NAME_SIZE],
+    /// Elements of a vector, 1 to 4096.
+    pub dim: u32,
+    /// Element type, `ELEMENT_*`.
+    pub element: u32,
+    /// Metric, `METRIC_*`.
+    pub metric: u32,
+    /// Permission bits, at most 0o777. The caller's umask does not apply.
+    pub mode: u32,
+    /// Zero.
+    pub reserved: [u64; 4],
+}
+
+impl Request for IndexCreate {
+    const NUMBER: u32 = number(WRITE, 0, Self::MIN_SIZE);
+    const MIN_SIZE: usize = 120;
+    const FLAGS: u32 = 0;
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        parse_name(&self.name)?;
+        require((1..=DIM_MAX).contains(&self.dim))?;
+        require(self.element != 0 && self.metric != 0)?;
+        require(self.mode & !0o777 == 0)
+    }
+}
+
+impl IndexCreate {
+    /// Whether element type and metric are implemented, rather than reserved or
+    /// unknown (`EOPNOTSUPP`).
+    pub const fn is_supported(&self) -> bool {
+        self.element == ELEMENT_F32 && matches!(self.metric, METRIC_L2 | METRIC_COSINE | METRIC_DOT)
+    }
+}
+
+/// Describes the index called `name`; everything else is *out*. Also an entry of
+/// [`IndexList`]. Anyone may ask.
+///
+/// | errno | why |
+/// |---|---|
+/// | `ENOENT` | no index has the name |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndexInfo {
+    /// Size of this structure.
+    pub size: u32,
+    /// None are defined.
+    pub flags: u32,
+    /// Name of the index.
+    pub name: [u8; NAME_SIZE],
+    /// *Out:* its number; never used again, and greater for a later index.
+    pub id: u32,
+    /// *Out:* elements of a vector.
+    pub dim: u32,
+    /// *Out:* element type, `ELEMENT_*`.
+    pub element: u32,
+    /// *Out:* metric, `METRIC_*`.
+    pub metric: u32,
+    /// *Out:* permission bits.
+    pub mode: u32,
+    /// *Out:* owner, in the caller's user namespace.
+    pub uid: u32,
+    /// *Out:* group, in the caller's user namespace.
+    pub gid: u32,
+    /// *Out:* segments.
+    pub segments: u32,
+    /// *Out:* records.
+    pub records: u64,
+    /// *Out:* records for which there is room in the segments, used and free.
+    pub slots: u64,
+    /// *Out:* bytes of the device that the segments occupy.
+    pub bytes: u64,
+    /// *Out:* when it was created, seconds since 1970.
+    pub created: i64,
+    /// Zero. *Out:* zero.
+    pub reserved: [u64; 4],
+}
+
+impl Request for IndexInfo {
+    const NUMBER: u32 = number(READ_WRITE, 1, Self::MIN_SIZE);
+    const MIN_SIZE: usize = 168;
+    const FLAGS: u32 = 0;
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        parse_name(&self.name).map(|_| ())
+    }
+}
+
+/// Lists indexes in the order of their numbers. Anyone may ask.
+///
+/// Begin with `cursor` 0 and repeat until `count` comes back 0. Indexes that exist
+/// during the whole loop are listed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndexList {
+    /// Size of this structure.
+    pub size: u32,
+    /// None are defined.
+    pub flags: u32,
+    /// Numbers above this one are listed. *Out:* the number of the last one listed.
+    pub cursor: u64,
+    /// Address of an array of [`IndexInfo`], *out*.
+    pub entries: u64,
+    /// Entries that the array has room for, at least 1.
+    pub capacity: u32,
+    /// Bytes of an entry: the size of the caller's [`IndexInfo`].
+    pub entry_size: u32,
+    /// *Out:* entries written.
+    pub count: u32,
+    /// Zero.
+    pub reserved0: u32,
+    /// Zero.
+    pub reserved: [u64; 3],
+}
+
+impl Request for IndexList {
+    const NUMBER: u32 = number(READ_WRITE, 2, Self::MIN_SIZE);
+    const MIN_SIZE: usize = 64;
+    const FLAGS: u32 = 0;
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        if self.reserved0 != 0 {
+            return Err(BadRequest::Reserved);
+        }
+        require(self.capacity != 0)?;
+        require(self.entry_size as usize == core::mem::size_of::<IndexInfo>())
+    }
+}
+
+/// Drops an index with all of its records. The name is free at once; the space
+/// follows in steps, which a crash only interrupts.
+///
+/// | errno | why |
+/// |---|---|
+/// | `ENOENT` | no index has the name |
+/// | `EPERM` | the caller neither owns the index nor has `CAP_FOWNER` |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndexDrop {
+    /// Size of this structure.
+    pub size: u32,
+    /// None are defined.
+    pub flags: u32,
+    /// Name of the index.
+    pub name: [u8; NAME_SIZE],
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+impl Request for IndexDrop {
+    const NUMBER: u32 = number(WRITE, 3, Self::MIN_SIZE);
+    const MIN_SIZE: usize = 88;
+    const FLAGS: u32 = 0;
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        parse_name(&self.name).map(|_| ())
+    }
+}
