@@ -25,7 +25,10 @@ pub mod cx;
 pub mod error;
 pub mod ialloc;
 pub mod io;
+pub mod node;
 pub mod space;
+pub mod tree;
+mod tree_write;
 
 pub use cx::Cx;
 pub use error::{Error, Result};
