@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-//! What the attribute tree of an inode holds, under keys of two words: parent pointers and extended attributes.
+//! What the attribute tree of an inode holds, under keys of two words: parent pointers, extended attributes, and the targets
+//! of symbolic links that are too long for the data fork.
 //!
 //! Parent pointer: key (1 << 56 | parent directory's inode, cookie of the entry there), value: the entry's name.
 //!
 //! Extended attribute: key (2 << 56 | 56 bits of the hash of namespace and name, collision index << 32 | chunk number).
 //! The value of chunk 0 is: namespace u8, name length u8, zero u16, total value length u32, the name, then value bytes;
 //! chunks 1, 2, ... hold the rest, [`CHUNK`] bytes each but the last. Chunk 0 holds as many value bytes as fill it to [`CHUNK`].
+//!
+//! Symbolic link: key (3 << 56, chunk number), value: [`CHUNK`] bytes of the target, the rest in the last chunk. So a target is
+//! journalled like everything else that names files.
 
 use crate::btree::{Key, MAX_VALUE};
 use crate::bytes::{put, slice, u32_at};
@@ -27,6 +31,9 @@ const CLASS_MASK: u64 = 0xff << CLASS_SHIFT;
 pub const CLASS_PARENT: u64 = 1 << CLASS_SHIFT;
 /// Class of extended attributes.
 pub const CLASS_XATTR: u64 = 2 << CLASS_SHIFT;
+
+/// Class of symbolic link targets.
+pub const CLASS_SYMLINK: u64 = 3 << CLASS_SHIFT;
 
 /// Namespace of an extended attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +98,16 @@ pub fn xattr_key(hash: u64, collision: u64, chunk: u64) -> Key {
 /// Collision index and chunk number of an extended attribute's key; `None` if it is none.
 pub fn parse_xattr_key(key: &Key) -> Option<(u64, u64)> {
     (key.a() & CLASS_MASK == CLASS_XATTR).then_some((key.b() >> 32, key.b() & 0xffff_ffff))
+}
+
+/// Key of a chunk of a symbolic link's target.
+pub fn symlink_key(chunk: u64) -> Key {
+    Key::two(CLASS_SYMLINK, chunk)
+}
+
+/// Chunk number of a symbolic link target's key; `None` if it is none.
+pub fn parse_symlink_key(key: &Key) -> Option<u64> {
+    (key.a() == CLASS_SYMLINK).then_some(key.b())
 }
 
 /// Chunk 0 of an extended attribute.

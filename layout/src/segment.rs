@@ -2,10 +2,12 @@
 //! Vector segments: a contiguous extent of a header block and slots.
 //!
 //! Header block, after the common block header (owner: the index id): segment number u32, slot size u32, slots u32, slots in
-//! use u32, blocks of the segment u32, zero u32 x 3; at offset 64 the slot bitmap, one bit a slot, least significant first.
+//! use u32, blocks of the segment u32, initialised blocks u32, zero u32 x 2; at offset 64 the slot bitmap, one bit a slot,
+//! least significant first.
 //!
 //! Slots follow in the next block, packed: slot i begins at byte `i * slot_size` of the slot area and may cross block borders. A
-//! slot is a [`RawSlot`] and the elements, padded with zeros to a multiple of 8. A free slot is all zero.
+//! slot is a [`RawSlot`] and the elements, padded with zeros to a multiple of 8. A free slot is all zero. Blocks of the slot area
+//! from number `init` on were never written: whatever they hold counts as zero.
 
 use crate::block::HEADER_SIZE;
 use crate::bytes::{array, put_u32, u32_at};
@@ -30,6 +32,14 @@ pub fn slot_size(vector_bytes: usize) -> usize {
     vector_bytes.saturating_add(SLOT_HEADER).saturating_add(7) & !7
 }
 
+/// Blocks of a segment with that many slots, its header included.
+pub fn segment_blocks(slots: u32, slot_size: u32) -> u64 {
+    u64::from(slots)
+        .saturating_mul(u64::from(slot_size))
+        .div_ceil(BLOCK_SIZE as u64)
+        .saturating_add(1)
+}
+
 /// The fields of a segment's header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
@@ -43,10 +53,13 @@ pub struct SegmentHeader {
     pub used: u32,
     /// Blocks, this one included.
     pub blocks: u32,
+    /// Blocks of the slot area that were ever written; those after them hold garbage and count as zero.
+    pub init: u32,
 }
 
 impl SegmentHeader {
-    /// Reads the fields. Checked: slot size and counts in range, and that the slots fill no more than the blocks.
+    /// Reads the fields. Checked: slot size and counts in range, that the slots fill the blocks, and no more blocks
+    /// initialised than there are.
     pub fn read(block: &Block) -> Result<SegmentHeader, Invalid> {
         let f = |n: usize| {
             u32_at(block, HEADER_SIZE.saturating_add(n)).ok_or(Invalid("short segment header"))
@@ -57,8 +70,9 @@ impl SegmentHeader {
             slots: f(8)?,
             used: f(12)?,
             blocks: f(16)?,
+            init: f(20)?,
         };
-        if (f(20)?, f(24)?, f(28)?) != (0, 0, 0) {
+        if (f(24)?, f(28)?) != (0, 0) {
             return Err(Invalid("reserved bytes of a segment header not zero"));
         }
         let size = h.slot_size as usize;
@@ -68,12 +82,11 @@ impl SegmentHeader {
         if h.slots == 0 || h.slots > MAX_SLOTS || h.used > h.slots {
             return Err(Invalid("slot count out of range"));
         }
-        let need = u64::from(h.slots)
-            .saturating_mul(u64::from(h.slot_size))
-            .div_ceil(BLOCK_SIZE as u64)
-            .saturating_add(1);
-        if need != u64::from(h.blocks) {
+        if segment_blocks(h.slots, h.slot_size) != u64::from(h.blocks) {
             return Err(Invalid("segment blocks do not follow from its slots"));
+        }
+        if h.init >= h.blocks {
+            return Err(Invalid("more segment blocks initialised than there are"));
         }
         Ok(h)
     }
@@ -86,7 +99,7 @@ impl SegmentHeader {
             self.slots,
             self.used,
             self.blocks,
-            0,
+            self.init,
             0,
             0,
         ];
@@ -98,13 +111,15 @@ impl SegmentHeader {
     }
 }
 
-/// Checks a header block: fields, and that the bitmap has `used` bits, none beyond the last slot.
+/// Checks a header block: fields, that the bitmap has `used` bits, none beyond the last slot, and that the slots in use lie in
+/// initialised blocks.
 pub fn verify_header(block: &Block) -> Result<(), Invalid> {
     let h = SegmentHeader::read(block)?;
     let bitmap = block
         .get(BITMAP_OFFSET..)
         .ok_or(Invalid("short segment header"))?;
     let mut used = 0u32;
+    let mut end = 0u32;
     let mut base = 0u32;
     for byte in bitmap {
         let room = h.slots.saturating_sub(base).min(8);
@@ -117,7 +132,14 @@ pub fn verify_header(block: &Block) -> Result<(), Invalid> {
             return Err(Invalid("a bit beyond the last slot is set"));
         }
         used = used.saturating_add(byte.count_ones());
+        if *byte != 0 {
+            // One past the last slot in use so far.
+            end = base.saturating_add(8).saturating_sub(byte.leading_zeros());
+        }
         base = base.saturating_add(8);
+    }
+    if segment_blocks(end, h.slot_size) > u64::from(h.init).saturating_add(1) {
+        return Err(Invalid("slots in use in blocks that were never written"));
     }
     if used != h.used {
         return Err(Invalid("slot bitmap does not match the count in use"));

@@ -4,12 +4,15 @@
 //! Index table, keys of two words:
 //! - (1 << 56, id) -> [`RawIndex`], the index;
 //! - (2 << 56 | 56 bits of the name's hash, collision index) -> id u32, then the name;
-//! - (3 << 56 | id, segment number) -> [`RawSegmentRef`].
+//! - (3 << 56 | id, segment number) -> [`RawSegmentRef`];
+//! - (4 << 56, 0) -> u32, the highest index id ever given (absent: none was).
+//!
+//! Names lead to indexes that can be used; the name of an index that is being dropped is free again.
 //!
 //! Vector map: (inode, index id, label) -> [`RawSlotAddr`].
 
 use crate::btree::Key;
-use crate::bytes::{array, put, slice};
+use crate::bytes::{array, put, slice, u32_at};
 use crate::dirent::siphash24;
 use crate::{Invalid, MAX_BLOCKS};
 use zerocopy::little_endian::{I64, U16, U32, U64};
@@ -27,6 +30,9 @@ pub const CLASS_INDEX: u64 = 1 << 56;
 pub const CLASS_NAME: u64 = 2 << 56;
 /// Class of segments.
 pub const CLASS_SEGMENT: u64 = 3 << 56;
+
+/// Class of the counter of index ids.
+pub const CLASS_COUNTER: u64 = 4 << 56;
 
 /// Element type of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +102,13 @@ pub struct RawIndex {
     pub gid: U32,
     /// 1 while the index is being dropped: it cannot be used, its records are freed in steps.
     pub dropping: U32,
-    /// Live records.
+    /// Records in the vector map, those included that died with their inode and are not removed yet.
     pub records: U64,
     /// Segments.
     pub segments: U32,
     /// Next segment number.
     pub next_segment: U32,
-    /// Free slots in all segments.
+    /// Free slots in all segments. While an index is dropped, slots of removed records still count as used.
     pub free_slots: U64,
     /// A segment that probably has a free slot.
     pub hint: U32,
@@ -263,6 +269,33 @@ pub fn index_key(id: u32) -> Key {
 /// First of the keys that an index name can have; the second word counts collisions.
 pub fn name_key(seed: &[u8; 16], name: &IndexName) -> Key {
     Key::two(CLASS_NAME | (siphash24(seed, name.as_bytes()) >> 8), 0)
+}
+
+/// Key of the counter of index ids.
+pub fn counter_key() -> Key {
+    Key::two(CLASS_COUNTER, 0)
+}
+
+/// Reads the value of a name: the index id, and the name.
+pub fn parse_name(value: &[u8]) -> Result<(u32, IndexName), Invalid> {
+    let id = u32_at(value, 0).ok_or(Invalid("short index name entry"))?;
+    let name = value.get(4..).ok_or(Invalid("short index name entry"))?;
+    Ok((id, IndexName::new(name)?))
+}
+
+/// Bytes of the longest value of a name.
+pub const NAME_VALUE_MAX: usize = 4 + INDEX_NAME_MAX;
+
+/// Writes the value of a name into `buf` and returns it.
+pub fn write_name<'b>(
+    id: u32,
+    name: &IndexName,
+    buf: &'b mut [u8; NAME_VALUE_MAX],
+) -> Result<&'b [u8], Invalid> {
+    let bad = Invalid("index name too long");
+    put(buf, 0, &id.to_le_bytes()).ok_or(bad)?;
+    put(buf, 4, name.as_bytes()).ok_or(bad)?;
+    slice(buf, 0, name.as_bytes().len().saturating_add(4)).ok_or(bad)
 }
 
 /// Key of a segment.
