@@ -11,7 +11,9 @@ pub const BITS: u32 = (PAYLOAD_SIZE * 8) as u32;
 pub const WORDS: u32 = (PAYLOAD_SIZE / 8) as u32;
 
 fn offset(word: u32) -> usize {
-    (word as usize).saturating_mul(8).saturating_add(HEADER_SIZE)
+    (word as usize)
+        .saturating_mul(8)
+        .saturating_add(HEADER_SIZE)
 }
 
 /// Word `n`; bits outside the block count as in use.
@@ -32,7 +34,13 @@ fn mask(n: u32, start: u32, end: u32) -> u64 {
     let base = n.saturating_mul(64);
     let lo = start.saturating_sub(base).min(64);
     let hi = end.saturating_sub(base).min(64);
-    let below = |k: u32| if k >= 64 { u64::MAX } else { (1u64 << k).wrapping_sub(1) };
+    let below = |k: u32| {
+        if k >= 64 {
+            u64::MAX
+        } else {
+            (1u64 << k).wrapping_sub(1)
+        }
+    };
     below(hi) & !below(lo)
 }
 

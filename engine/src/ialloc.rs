@@ -68,15 +68,23 @@ fn take<T: Transaction>(cx: &mut Cx<'_, T>, g: u32, is_dir: bool) -> Result<u64>
     } else {
         cx.io.modify(block, BlockKind::InodeBitmap)?
     };
-    let index = bitmap::next_run(mem.first_free_inode, geo.inodes_per_group, |n| bitmap::word(&data, n))
-        .ok_or(Error::corrupt(block, "group counts free inodes, its bitmap shows none"))?
-        .0;
+    let index = bitmap::next_run(mem.first_free_inode, geo.inodes_per_group, |n| {
+        bitmap::word(&data, n)
+    })
+    .ok_or(Error::corrupt(
+        block,
+        "group counts free inodes, its bitmap shows none",
+    ))?
+    .0;
     bitmap::set(&mut data, index, 1).ok_or(Error::Internal("allocated an inode in use"))?;
     drop(data);
     // The lowest free index is taken, so the table grows by at most one block at a time.
     let table_block = index / INODES_PER_BLOCK as u32;
     if table_block > mem.desc.itable_init {
-        return Err(Error::corrupt(block, "inodes in use beyond the initialised inode table"));
+        return Err(Error::corrupt(
+            block,
+            "inodes in use beyond the initialised inode table",
+        ));
     }
     let grow = table_block == mem.desc.itable_init;
     if grow {
@@ -92,7 +100,8 @@ fn take<T: Transaction>(cx: &mut Cx<'_, T>, g: u32, is_dir: bool) -> Result<u64>
     cx.space.free_inodes = cx.space.free_inodes.saturating_sub(1);
     cx.space.dirs = cx.space.dirs.saturating_add(u64::from(is_dir));
     store_desc(cx, g)?;
-    geo.ino(g, index).ok_or(Error::Internal("no number for an inode"))
+    geo.ino(g, index)
+        .ok_or(Error::Internal("no number for an inode"))
 }
 
 /// Fills a zeroed block with the inode bitmap of a group in which no inode is in use: header, and the bits past the last inode.
@@ -111,7 +120,8 @@ pub fn init_bitmap(
         },
     )?;
     let n = geo.inodes_per_group;
-    bitmap::set(data, n, bitmap::BITS.saturating_sub(n)).ok_or(layout::Invalid("more inodes than bits"))
+    bitmap::set(data, n, bitmap::BITS.saturating_sub(n))
+        .ok_or(layout::Invalid("more inodes than bits"))
 }
 
 /// Gives an inode number back. The caller has written the freed inode's remains.
@@ -119,10 +129,13 @@ pub fn init_bitmap(
 /// Errors: [`Error::Corrupt`] if it was free already.
 pub fn free_inode<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, is_dir: bool) -> Result<()> {
     let geo = cx.io.sb().geometry;
-    let place = geo.inode_place(ino).ok_or(Error::Internal("freeing an inode that cannot be"))?;
+    let place = geo
+        .inode_place(ino)
+        .ok_or(Error::Internal("freeing an inode that cannot be"))?;
     let block = geo.inode_bitmap(place.group);
     let mut data = cx.io.modify(block, BlockKind::InodeBitmap)?;
-    bitmap::clear(&mut data, place.index, 1).ok_or(Error::corrupt(block, "inode to free is free already"))?;
+    bitmap::clear(&mut data, place.index, 1)
+        .ok_or(Error::corrupt(block, "inode to free is free already"))?;
     drop(data);
     let mem = group(cx.groups, place.group)?;
     mem.desc.free_inodes = mem.desc.free_inodes.saturating_add(1);
@@ -134,12 +147,18 @@ pub fn free_inode<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, is_dir: bool) ->
 }
 
 /// Whether the inode bitmap has `ino` in use.
-pub fn is_allocated<R: ReadBlocks>(io: &R, groups: &[crate::space::GroupMem], ino: u64) -> Result<bool> {
+pub fn is_allocated<R: ReadBlocks>(
+    io: &R,
+    groups: &[crate::space::GroupMem],
+    ino: u64,
+) -> Result<bool> {
     let geo = io.sb().geometry;
     let Some(place) = geo.inode_place(ino) else {
         return Ok(false);
     };
-    let mem = groups.get(place.group as usize).ok_or(Error::Internal("no such group"))?;
+    let mem = groups
+        .get(place.group as usize)
+        .ok_or(Error::Internal("no such group"))?;
     if mem.desc.flags & INODE_UNINIT != 0 {
         return Ok(false);
     }

@@ -24,7 +24,11 @@ fn at(i: usize, step: usize) -> Option<usize> {
 /// Key of slot or entry `i`.
 #[inline]
 pub fn key(body: &[u8], kind: TreeKind, leaf: bool, i: usize) -> Option<Key> {
-    let step = if leaf { kind.slot_size() } else { kind.entry_size() };
+    let step = if leaf {
+        kind.slot_size()
+    } else {
+        kind.entry_size()
+    };
     Key::read(body, at(i, step)?, kind.key_words())
 }
 
@@ -55,7 +59,10 @@ pub fn child(body: &[u8], kind: TreeKind, i: usize) -> Option<u64> {
     if i >= count(body) {
         return None;
     }
-    u64_at(body, at(i, kind.entry_size())?.checked_add(kind.key_words() * 8)?)
+    u64_at(
+        body,
+        at(i, kind.entry_size())?.checked_add(kind.key_words() * 8)?,
+    )
 }
 
 /// Value of leaf slot `i`.
@@ -72,7 +79,10 @@ pub fn value(body: &[u8], kind: TreeKind, i: usize) -> Option<&[u8]> {
 #[inline]
 fn slot(body: &[u8], kind: TreeKind, i: usize) -> Option<(usize, usize)> {
     let o = at(i, kind.slot_size())?.checked_add(kind.key_words() * 8)?;
-    Some((usize::from(u16_at(body, o)?), usize::from(u16_at(body, o.checked_add(2)?)?)))
+    Some((
+        usize::from(u16_at(body, o)?),
+        usize::from(u16_at(body, o.checked_add(2)?)?),
+    ))
 }
 
 /// Bytes that slot `i` and its value take.
@@ -108,7 +118,12 @@ pub fn leaf_insert(body: &mut [u8], kind: TreeKind, i: usize, k: &Key, v: &[u8])
     let heap = usize::from(u16_at(body, 2)?).checked_sub(v.len())?;
     let from = at(i, kind.slot_size())?;
     let end = at(n, kind.slot_size())?;
-    shift(body, from, from.checked_add(kind.slot_size())?, end.checked_sub(from)?)?;
+    shift(
+        body,
+        from,
+        from.checked_add(kind.slot_size())?,
+        end.checked_sub(from)?,
+    )?;
     k.write(body, from, kind.key_words())?;
     let o = from.checked_add(kind.key_words() * 8)?;
     put_u16(body, o, u16::try_from(heap).ok()?)?;
@@ -141,7 +156,8 @@ pub fn leaf_remove(body: &mut [u8], kind: TreeKind, i: usize) -> Option<()> {
     for j in 0..n {
         let o = at(j, kind.slot_size())?.checked_add(kind.key_words() * 8)?;
         let other = usize::from(u16_at(body, o)?);
-        if other < off {
+        // An empty value can share the offset of the one that left.
+        if other <= off {
             put_u16(body, o, u16::try_from(other.checked_add(len)?).ok()?)?;
         }
     }
@@ -184,14 +200,25 @@ pub fn leaf_truncate(body: &mut [u8], kind: TreeKind, from: usize) -> Option<()>
 }
 
 /// Inserts an entry before entry `i` of an internal node. `Some(false)`, and nothing changed, if it is full.
-pub fn entry_insert(body: &mut [u8], kind: TreeKind, i: usize, k: &Key, block: u64) -> Option<bool> {
+pub fn entry_insert(
+    body: &mut [u8],
+    kind: TreeKind,
+    i: usize,
+    k: &Key,
+    block: u64,
+) -> Option<bool> {
     let n = count(body);
     if n >= max_entries(body.len(), kind) {
         return Some(false);
     }
     let from = at(i, kind.entry_size())?;
     let end = at(n, kind.entry_size())?;
-    shift(body, from, from.checked_add(kind.entry_size())?, end.checked_sub(from)?)?;
+    shift(
+        body,
+        from,
+        from.checked_add(kind.entry_size())?,
+        end.checked_sub(from)?,
+    )?;
     k.write(body, from, kind.key_words())?;
     put_u64(body, from.checked_add(kind.key_words() * 8)?, block)?;
     put_u16(body, 0, u16::try_from(n.checked_add(1)?).ok()?)?;
@@ -218,7 +245,13 @@ pub fn entry_remove(body: &mut [u8], kind: TreeKind, i: usize) -> Option<()> {
 pub fn entry_append(dst: &mut [u8], src: &[u8], kind: TreeKind, from: usize) -> Option<()> {
     for i in from..count(src) {
         let n = count(dst);
-        if !entry_insert(dst, kind, n, &key(src, kind, false, i)?, child(src, kind, i)?)? {
+        if !entry_insert(
+            dst,
+            kind,
+            n,
+            &key(src, kind, false, i)?,
+            child(src, kind, i)?,
+        )? {
             return None;
         }
     }

@@ -80,19 +80,36 @@ impl Space {
             }
             let Some((_, data)) = &held else { continue };
             let desc = GroupDesc::read(data, n).map_err(Error::at(block))?;
-            let inodes = if geo.is_system_group(g) { 0 } else { geo.inodes_per_group };
-            if desc.free_blocks > geo.data_blocks(g) || desc.free_inodes > inodes || desc.dirs > inodes {
-                return Err(Error::corrupt(block, "group descriptor counts more than the group has"));
+            let inodes = if geo.is_system_group(g) {
+                0
+            } else {
+                geo.inodes_per_group
+            };
+            if desc.free_blocks > geo.data_blocks(g)
+                || desc.free_inodes > inodes
+                || desc.dirs > inodes
+            {
+                return Err(Error::corrupt(
+                    block,
+                    "group descriptor counts more than the group has",
+                ));
             }
             if desc.itable_init > geo.itable_blocks() {
-                return Err(Error::corrupt(block, "group descriptor with too long an inode table"));
+                return Err(Error::corrupt(
+                    block,
+                    "group descriptor with too long an inode table",
+                ));
             }
             *mem = GroupMem {
                 desc,
                 ..GroupMem::default()
             };
-            space.free_blocks = space.free_blocks.saturating_add(u64::from(desc.free_blocks));
-            space.free_inodes = space.free_inodes.saturating_add(u64::from(desc.free_inodes));
+            space.free_blocks = space
+                .free_blocks
+                .saturating_add(u64::from(desc.free_blocks));
+            space.free_inodes = space
+                .free_inodes
+                .saturating_add(u64::from(desc.free_inodes));
             space.dirs = space.dirs.saturating_add(u64::from(desc.dirs));
         }
         Ok(space)
@@ -109,7 +126,9 @@ pub(crate) fn store_desc<T: Transaction>(cx: &mut Cx<'_, T>, g: u32) -> Result<(
 
 /// The memory of group `g`.
 pub(crate) fn group(groups: &mut [GroupMem], g: u32) -> Result<&mut GroupMem> {
-    groups.get_mut(g as usize).ok_or(Error::Internal("no such group"))
+    groups
+        .get_mut(g as usize)
+        .ok_or(Error::Internal("no such group"))
 }
 
 /// Blocks that can be allocated right now by anybody for anything.
@@ -146,7 +165,12 @@ pub fn require_reserve<T: Transaction>(cx: &Cx<'_, T>, n: u64) -> Result<()> {
 /// block and length. For file data and segments; leaves the reserves alone.
 ///
 /// Errors: clean [`Error::NoSpace`]; the dirty ones.
-pub fn alloc<T: Transaction>(cx: &mut Cx<'_, T>, goal: u64, min: u32, max: u32) -> Result<(u64, u32)> {
+pub fn alloc<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    goal: u64,
+    min: u32,
+    max: u32,
+) -> Result<(u64, u32)> {
     let room = available_for_data(cx);
     if room < u64::from(min) || min == 0 {
         return Err(Error::NoSpace);
@@ -169,9 +193,18 @@ struct Run {
     len: u32,
 }
 
-fn alloc_run<T: Transaction>(cx: &mut Cx<'_, T>, goal: u64, min: u32, max: u32) -> Result<(u64, u32)> {
+fn alloc_run<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    goal: u64,
+    min: u32,
+    max: u32,
+) -> Result<(u64, u32)> {
     let geo = cx.io.sb().geometry;
-    let goal = if goal < geo.system_end || goal >= geo.blocks { geo.system_end } else { goal };
+    let goal = if goal < geo.system_end || goal >= geo.blocks {
+        geo.system_end
+    } else {
+        goal
+    };
     let first = geo.group_of(goal).max(geo.first_group);
     let n = geo.groups.saturating_sub(geo.first_group);
     let mut best: Option<Run> = None;
@@ -187,7 +220,11 @@ fn alloc_run<T: Transaction>(cx: &mut Cx<'_, T>, goal: u64, min: u32, max: u32) 
         let mem = *group(cx.groups, g)?;
         let free = mem.desc.free_blocks.saturating_sub(cx.io.deferred_in(g));
         if free >= least && mem.longest >= least {
-            let from = if i == 0 { goal.saturating_sub(geo.group_start(g)) as u32 } else { 0 };
+            let from = if i == 0 {
+                goal.saturating_sub(geo.group_start(g)) as u32
+            } else {
+                0
+            };
             if let Some(run) = search_group(cx, g, from, max)? {
                 if run.len >= least {
                     best = Some(run);
@@ -207,7 +244,12 @@ fn alloc_run<T: Transaction>(cx: &mut Cx<'_, T>, goal: u64, min: u32, max: u32) 
 }
 
 /// The run at `from` if it is good, else the first of `want` blocks after it (wrapping round), else the longest.
-fn search_group<T: Transaction>(cx: &mut Cx<'_, T>, g: u32, from: u32, want: u32) -> Result<Option<Run>> {
+fn search_group<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    g: u32,
+    from: u32,
+    want: u32,
+) -> Result<Option<Run>> {
     let geo = cx.io.sb().geometry;
     let begin = geo.data_start(g).saturating_sub(geo.group_start(g)) as u32;
     let end = geo.group_end(g).saturating_sub(geo.group_start(g)) as u32;
@@ -264,7 +306,11 @@ fn search_group<T: Transaction>(cx: &mut Cx<'_, T>, g: u32, from: u32, want: u32
     if !deferred {
         group(cx.groups, g)?.longest = longest.1;
     }
-    Ok(if longest.1 == 0 { None } else { found(longest.0, longest.1) })
+    Ok(if longest.1 == 0 {
+        None
+    } else {
+        found(longest.0, longest.1)
+    })
 }
 
 /// Marks a run as used.
@@ -278,7 +324,8 @@ fn take<T: Transaction>(cx: &mut Cx<'_, T>, run: Run) -> Result<(u64, u32)> {
     } else {
         cx.io.modify(block, BlockKind::BlockBitmap)?
     };
-    bitmap::set(&mut data, run.start, run.len).ok_or(Error::Internal("allocated a block in use"))?;
+    bitmap::set(&mut data, run.start, run.len)
+        .ok_or(Error::Internal("allocated a block in use"))?;
     drop(data);
     let mem = group(cx.groups, run.group)?;
     mem.desc.flags &= !BLOCK_UNINIT;
@@ -286,10 +333,17 @@ fn take<T: Transaction>(cx: &mut Cx<'_, T>, run: Run) -> Result<(u64, u32)> {
         .desc
         .free_blocks
         .checked_sub(run.len)
-        .ok_or(Error::corrupt(block, "group counts fewer free blocks than its bitmap shows"))?;
+        .ok_or(Error::corrupt(
+            block,
+            "group counts fewer free blocks than its bitmap shows",
+        ))?;
     cx.space.free_blocks = cx.space.free_blocks.saturating_sub(u64::from(run.len));
     store_desc(cx, run.group)?;
-    Ok((geo.group_start(run.group).saturating_add(u64::from(run.start)), run.len))
+    Ok((
+        geo.group_start(run.group)
+            .saturating_add(u64::from(run.start)),
+        run.len,
+    ))
 }
 
 /// Fills a zeroed block with the bitmap of a group in which nothing but its own metadata is in use: header, bits of metadata
@@ -323,17 +377,24 @@ pub fn init_bitmap(
 pub fn free<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32) -> Result<()> {
     let geo = cx.io.sb().geometry;
     if !geo.is_data(start, u64::from(len)) {
-        return Err(Error::corrupt(start, "blocks to free lie outside the data area of a group"));
+        return Err(Error::corrupt(
+            start,
+            "blocks to free lie outside the data area of a group",
+        ));
     }
     let g = geo.group_of(start);
     let first = start.saturating_sub(geo.group_start(g)) as u32;
     let block = geo.block_bitmap(g);
     if group(cx.groups, g)?.desc.flags & BLOCK_UNINIT != 0 {
-        return Err(Error::corrupt(start, "blocks to free lie in a group that was never used"));
+        return Err(Error::corrupt(
+            start,
+            "blocks to free lie in a group that was never used",
+        ));
     }
     cx.io.defer_free(start, len)?;
     let mut data = cx.io.modify(block, BlockKind::BlockBitmap)?;
-    bitmap::clear(&mut data, first, len).ok_or(Error::corrupt(start, "blocks to free are free already"))?;
+    bitmap::clear(&mut data, first, len)
+        .ok_or(Error::corrupt(start, "blocks to free are free already"))?;
     drop(data);
     let mem = group(cx.groups, g)?;
     mem.desc.free_blocks = mem
@@ -341,7 +402,10 @@ pub fn free<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32) -> Result<
         .free_blocks
         .checked_add(len)
         .filter(|n| *n <= geo.data_blocks(g))
-        .ok_or(Error::corrupt(block, "group counts more free blocks than it has"))?;
+        .ok_or(Error::corrupt(
+            block,
+            "group counts more free blocks than it has",
+        ))?;
     mem.longest = u32::MAX;
     cx.space.free_blocks = cx.space.free_blocks.saturating_add(u64::from(len));
     store_desc(cx, g)

@@ -44,16 +44,18 @@ pub fn fork_mut(inode: &mut Inode, w: Which) -> &mut Fork {
 /// Kind of the tree in that fork.
 pub fn kind(inode: &Inode, w: Which) -> Result<TreeKind> {
     match w {
-        Which::Data => inode
-            .data_tree()
-            .ok_or(Error::Internal("no tree in the data fork of this type of inode")),
+        Which::Data => inode.data_tree().ok_or(Error::Internal(
+            "no tree in the data fork of this type of inode",
+        )),
         Which::Attr => Ok(TreeKind::Attr),
     }
 }
 
 /// Levels of blocks below the fork: 0 if the tree lives in it.
 pub fn height(inode: &Inode, w: Which) -> u32 {
-    fork(inode, w).root().map_or(0, |(_, level)| u32::from(level).saturating_add(1))
+    fork(inode, w)
+        .root()
+        .map_or(0, |(_, level)| u32::from(level).saturating_add(1))
 }
 
 /// Blocks that one insert, replace or remove may change: every level with a sibling or a new node beside it, a new root,
@@ -94,7 +96,13 @@ pub(crate) fn check(block: u64, data: &Block, owner: u64, kind: TreeKind, level:
 pub(crate) const ODD: &str = "node numbers make no sense";
 
 /// Reads a node and holds it to what is expected.
-fn read_node<R: ReadBlocks>(io: &R, block: u64, owner: u64, kind: TreeKind, level: u8) -> Result<R::Ref> {
+fn read_node<R: ReadBlocks>(
+    io: &R,
+    block: u64,
+    owner: u64,
+    kind: TreeKind,
+    level: u8,
+) -> Result<R::Ref> {
     let data = io.read(block, BlockKind::Node)?;
     check(block, &data, owner, kind, level)?;
     Ok(data)
@@ -208,7 +216,10 @@ pub fn walk<R: ReadBlocks>(
             Found::Next(Some(next)) if next > from => from = next,
             Found::Next(Some(_)) => {
                 let root = fork(inode, w).root().map_or(0, |r| r.0);
-                return Err(Error::corrupt(root, "tree keys not ascending from leaf to leaf"));
+                return Err(Error::corrupt(
+                    root,
+                    "tree keys not ascending from leaf to leaf",
+                ));
             }
         }
     }

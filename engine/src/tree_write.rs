@@ -37,7 +37,13 @@ impl Path {
     }
 
     /// Descends to the leaf for `key`.
-    fn descend<R: ReadBlocks>(io: &R, inode: &Inode, kind: TreeKind, root: (u64, u8), key: &Key) -> Result<Path> {
+    fn descend<R: ReadBlocks>(
+        io: &R,
+        inode: &Inode,
+        kind: TreeKind,
+        root: (u64, u8),
+        key: &Key,
+    ) -> Result<Path> {
         let (mut block, mut level) = root;
         let mut path = Path {
             root: level,
@@ -105,20 +111,31 @@ fn free_node<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, block: u64) 
 /// A place near the inode, for the first node of a tree.
 fn home<T: Transaction>(cx: &Cx<'_, T>, inode: &Inode) -> u64 {
     let geo = cx.io.sb().geometry;
-    geo.inode_place(inode.ino).map_or(0, |p| geo.data_start(p.group))
+    geo.inode_place(inode.ino)
+        .map_or(0, |p| geo.data_start(p.group))
 }
 
 /// Inserts `value` under `key`.
 ///
 /// Errors: clean [`Error::Exists`], [`Error::NoSpace`], [`Error::Range`] for a value too long; the dirty ones.
-pub fn insert<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, key: &Key, value: &[u8]) -> Result<()> {
+pub fn insert<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    key: &Key,
+    value: &[u8],
+) -> Result<()> {
     let kind = kind(inode, w)?;
     if value.len() > MAX_VALUE {
         return Err(Error::Range("tree value too long"));
     }
     let root = match fork(inode, w).format {
-        ForkFormat::Inline => return Err(Error::Internal("tree insert into a fork with inline data")),
-        ForkFormat::Tree => fork(inode, w).root().ok_or(Error::Internal("tree without root"))?,
+        ForkFormat::Inline => {
+            return Err(Error::Internal("tree insert into a fork with inline data"))
+        }
+        ForkFormat::Tree => fork(inode, w)
+            .root()
+            .ok_or(Error::Internal("tree without root"))?,
         ForkFormat::Empty | ForkFormat::Leaf => {
             if insert_in_fork(fork_mut(inode, w), kind, key, value)? {
                 return Ok(());
@@ -186,7 +203,12 @@ fn insert_in_fork(f: &mut Fork, kind: TreeKind, key: &Key, value: &[u8]) -> Resu
 }
 
 /// Moves a tree out of its fork into a leaf block; returns the root.
-fn spill<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, kind: TreeKind) -> Result<(u64, u8)> {
+fn spill<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    kind: TreeKind,
+) -> Result<(u64, u8)> {
     let near = home(cx, inode);
     let (block, mut data) = new_node(cx, inode, kind, 0, near)?;
     let f = fork_mut(inode, w);
@@ -255,7 +277,13 @@ fn insert_child<T: Transaction>(
 /// Replaces the value under `key`; the length may change.
 ///
 /// Errors: clean [`Error::NotFound`], [`Error::NoSpace`], [`Error::Range`]; the dirty ones.
-pub fn replace<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, key: &Key, value: &[u8]) -> Result<()> {
+pub fn replace<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    key: &Key,
+    value: &[u8],
+) -> Result<()> {
     let kind = kind(inode, w)?;
     if value.len() > MAX_VALUE {
         return Err(Error::Range("tree value too long"));
@@ -267,7 +295,9 @@ pub fn replace<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, 
         let odd = Error::corrupt(block, ODD);
         let i = {
             let data = cx.io.read(block, BlockKind::Node)?;
-            node::find(body(&data), kind, true, key).ok_or(odd)?.map_err(|_| Error::NotFound)?
+            node::find(body(&data), kind, true, key)
+                .ok_or(odd)?
+                .map_err(|_| Error::NotFound)?
         };
         space::require_reserve(cx, new_blocks(inode, w))?;
         let mut data = cx.io.modify(block, BlockKind::Node)?;
@@ -280,7 +310,9 @@ pub fn replace<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, 
         if f.format != ForkFormat::Leaf {
             return Err(Error::NotFound);
         }
-        let i = node::find(&f.bytes, kind, true, key).ok_or(odd)?.map_err(|_| Error::NotFound)?;
+        let i = node::find(&f.bytes, kind, true, key)
+            .ok_or(odd)?
+            .map_err(|_| Error::NotFound)?;
         space::require_reserve(cx, new_blocks(inode, w))?;
         if replace_in(&mut fork_mut(inode, w).bytes, kind, i, key, value).ok_or(odd)? {
             return Ok(());
@@ -307,14 +339,21 @@ fn replace_in(b: &mut [u8], kind: TreeKind, i: usize, key: &Key, value: &[u8]) -
 /// Removes `key`.
 ///
 /// Errors: clean [`Error::NotFound`]; the dirty ones. Needs no space.
-pub fn remove<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, key: &Key) -> Result<()> {
+pub fn remove<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    key: &Key,
+) -> Result<()> {
     let kind = kind(inode, w)?;
     let f = fork_mut(inode, w);
     let root = match f.format {
         ForkFormat::Empty | ForkFormat::Inline => return Err(Error::NotFound),
         ForkFormat::Leaf => {
             let odd = Error::corrupt(0, ODD);
-            let i = node::find(&f.bytes, kind, true, key).ok_or(odd)?.map_err(|_| Error::NotFound)?;
+            let i = node::find(&f.bytes, kind, true, key)
+                .ok_or(odd)?
+                .map_err(|_| Error::NotFound)?;
             node::leaf_remove(&mut f.bytes, kind, i).ok_or(odd)?;
             if count(&f.bytes) == 0 {
                 *f = Fork::EMPTY;
@@ -328,7 +367,9 @@ pub fn remove<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, k
     let odd = Error::corrupt(block, ODD);
     let i = {
         let data = cx.io.read(block, BlockKind::Node)?;
-        node::find(body(&data), kind, true, key).ok_or(odd)?.map_err(|_| Error::NotFound)?
+        node::find(body(&data), kind, true, key)
+            .ok_or(odd)?
+            .map_err(|_| Error::NotFound)?
     };
     let mut data = cx.io.modify(block, BlockKind::Node)?;
     node::leaf_remove(body_mut(&mut data), kind, i).ok_or(odd)?;
@@ -337,14 +378,23 @@ pub fn remove<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, k
 }
 
 /// After a removal: takes empty nodes out and merges thin ones, from the leaf up, then lowers the root.
-fn rebalance<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, kind: TreeKind, path: &Path) -> Result<()> {
+fn rebalance<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    kind: TreeKind,
+    path: &Path,
+) -> Result<()> {
     let mut level = 0u8;
     while level < path.root {
         let block = path.block(level)?;
         let (parent, i) = path.step(level.saturating_add(1))?;
         let (used, empty) = {
             let data = cx.io.read(block, BlockKind::Node)?;
-            (used(body(&data), kind, level, block)?, count(body(&data)) == 0)
+            (
+                used(body(&data), kind, level, block)?,
+                count(body(&data)) == 0,
+            )
         };
         if empty {
             let mut p = cx.io.modify(parent, BlockKind::Node)?;
@@ -428,7 +478,12 @@ fn merge<T: Transaction>(
 }
 
 /// Takes away roots with a single child or nothing in them, and moves a small root leaf back into the fork.
-fn lower_root<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, w: Which, kind: TreeKind) -> Result<()> {
+fn lower_root<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    w: Which,
+    kind: TreeKind,
+) -> Result<()> {
     while let Some((block, level)) = fork(inode, w).root() {
         let data = cx.io.read(block, BlockKind::Node)?;
         let b = body(&data);
