@@ -9,10 +9,7 @@
 #![no_std]
 // Before Rust 1.89 the AVX-512 intrinsics were behind gates; after it the gates
 // are accepted and do nothing. The kernel build sets RUSTC_BOOTSTRAP=1 anyway.
-#![cfg_attr(
-    vector_avx512,
-    feature(stdarch_x86_avx512, avx512_target_feature)
-)]
+#![cfg_attr(vector_avx512, feature(stdarch_x86_avx512, avx512_target_feature))]
 #![allow(stable_features)]
 #![deny(unsafe_op_in_unsafe_fn)]
 #![deny(missing_docs)]

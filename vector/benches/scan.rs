@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How fast the distance kernels are, per metric, instruction set and shape of
 //! the batch, beside a sum in binary32 that is free to choose its order.
-//! `cargo bench -p vector --features std`. Prints; asserts nothing.
+//! `cargo bench -p vector --bench scan`. Prints; asserts nothing.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -14,7 +14,7 @@ use core::fmt;
 ///
 /// The kernel only compares these and moves them about. Binary64 rather than
 /// binary32, because distances of neighbours collide in 24 bits often enough to
-/// change the order of results (docs/decisions/001-distance-definition.md).
+/// change the order of results (docs/decisions/010-distance-definition.md).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Distance(u64);

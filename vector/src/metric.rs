@@ -8,7 +8,7 @@ use crate::Error;
 /// How far apart two vectors are. Smaller is nearer for every metric.
 ///
 /// The codes are those of the on-disk format, the ioctl ABI and the math object;
-/// 4 is reserved for hamming. docs/decisions/001-distance-definition.md has the
+/// 4 is reserved for hamming. docs/decisions/010-distance-definition.md has the
 /// reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]

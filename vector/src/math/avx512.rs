@@ -3,6 +3,7 @@
 //! stored vectors side by side so that the additions of one hide the latency of
 //! the others. Bit for bit what `portable` computes.
 #![allow(unused_unsafe)] // Intrinsics without pointers are safe since Rust 1.87.
+#![allow(clippy::incompatible_msrv)] // Compiled only where `vector_avx512` says that they exist.
 
 use core::arch::x86_64::*;
 
@@ -114,7 +115,7 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
 /// faults, so the address may lie behind the end of the batch.
 #[inline(always)]
 fn prefetch(p: *const f32, ahead: usize) {
-    // SAFETY: a prefetch accesses nothing.
+    // SAFETY: a prefetch accesses nothing, and SSE belongs to every x86_64 target.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(ahead)) }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn finish(metric: u32, sum: f64, xx: f64, qq: f64) -> u64 {
 /// The product of the norms can neither overflow nor vanish, both being sums of
 /// at most 2^64 squares of binary32 values. Equal operands give exactly 0, as
 /// the square root of a square is exact.
+#[allow(clippy::manual_clamp)] // `clamp` has an assertion, which is a panic path.
 #[inline(always)]
 fn cosine_distance(sum: f64, xx: f64, qq: f64) -> f64 {
     let distance = 1.0 - sum / sqrt(xx * qq);

@@ -8,8 +8,8 @@
 #[inline(always)]
 pub(super) fn sqrt(x: f64) -> f64 {
     use core::arch::x86_64::{_mm_cvtsd_f64, _mm_set_sd, _mm_sqrt_sd};
-    // SAFETY: SSE2 belongs to every x86_64 target with floating point.
     #[allow(unused_unsafe)] // These intrinsics are safe to call since Rust 1.87.
+    // SAFETY: SSE2 belongs to every x86_64 target with floating point.
     unsafe {
         let v = _mm_set_sd(x);
         _mm_cvtsd_f64(_mm_sqrt_sd(v, v))

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Every instruction set gives the bits of the definition, for any dimension,
+//! alignment, stride and shape of the batch, and for any values.
+
+mod common;
+
+use common::{bytes, config, model, paths, tell, ISAS};
+use proptest::prelude::*;
+use vector::math::{vexfs_math_distances, vexfs_math_norm2, Args};
+use vector::{Batch, Compute, Distance, Isa, Metric, Queries, Userspace};
+
+const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Dot];
+
+/// Finite elements of every kind: ordinary, of wildly different size, subnormal,
+/// the greatest, zeros of both signs, and exact small integers.
+fn finite() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        8 => -1.0f32..1.0,
+        4 => any::<u32>().prop_map(f32::from_bits).prop_filter("finite", |v| v.is_finite()),
+        1 => (0u32..0x0080_0000).prop_map(f32::from_bits),
+        1 => prop_oneof![Just(f32::MAX), Just(f32::MIN), Just(f32::MIN_POSITIVE), Just(f32::from_bits(1))],
+        1 => prop_oneof![Just(0.0f32), Just(-0.0f32)],
+        2 => (0i32..256).prop_map(|v| v as f32),
+    ]
+}
+
+/// Any bits at all, as a damaged or erased slot may hold them.
+fn hostile() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        200 => finite(),
+        1 => any::<u32>().prop_map(f32::from_bits),
+        1 => prop_oneof![Just(f32::NAN), Just(-f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY)],
+    ]
+}
+
+fn dimension() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 1usize..=70, 3 => 71usize..=400, 1 => 401usize..=4096]
+}
+
+/// A batch in memory: vectors and queries, and how crookedly they lie.
+#[derive(Debug)]
+struct Case {
+    queries: Vec<Vec<f32>>,
+    vectors: Vec<Vec<f32>>,
+    /// Bytes before the first vector, and between a vector and the next.
+    offset: usize,
+    gap: usize,
+    /// Bytes before the first query.
+    query_offset: usize,
+}
+
+fn case<S: Strategy<Value = f32>>(element: fn() -> S) -> impl Strategy<Value = Case> {
+    (dimension(), 1usize..=3, 0usize..=10).prop_flat_map(move |(dim, queries, vectors)| {
+        let vector = move || prop::collection::vec(element(), dim);
+        (
+            prop::collection::vec(vector(), queries),
+            prop::collection::vec(vector(), vectors),
+            0usize..64,
+            0usize..70,
+            0usize..64,
+        )
+            .prop_map(|(queries, vectors, offset, gap, query_offset)| Case {
+                queries,
+                vectors,
+                offset,
+                gap,
+                query_offset,
+            })
+    })
+}
+
+impl Case {
+    fn dim(&self) -> usize {
+        self.queries[0].len()
+    }
+
+    fn stride(&self) -> usize {
+        self.dim() * 4 + self.gap
+    }
+
+    /// The memory behind the vectors; no byte follows the last one.
+    fn vector_memory(&self) -> Vec<u8> {
+        let mut memory = vec![0xa5; self.offset];
+        for (i, vector) in self.vectors.iter().enumerate() {
+            if i > 0 {
+                memory.extend(std::iter::repeat_n(0x5a, self.gap));
+            }
+            memory.extend(bytes(vector));
+        }
+        memory
+    }
+
+    fn query_memory(&self) -> Vec<u8> {
+        let mut memory = vec![0x77; self.query_offset];
+        for query in &self.queries {
+            memory.extend(bytes(query));
+        }
+        memory
+    }
+
+    fn expected(&self, metric: Metric) -> Vec<u64> {
+        self.queries
+            .iter()
+            .flat_map(|q| self.vectors.iter().map(move |x| model(metric, x, q)))
+            .map(|d| d.map_or(Distance::INVALID, Distance::from_f64).ordered())
+            .collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(600))]
+
+    /// Through the safe interface, with acceptable vectors.
+    #[test]
+    fn every_path_gives_the_bits_of_the_definition(case in case(finite)) {
+        let memory = case.vector_memory();
+        let query_memory = case.query_memory();
+        let dim = case.dim() as u32;
+        for metric in METRICS {
+            for path in paths() {
+                let mut norms = vec![0; case.queries.len()];
+                let queries =
+                    match Queries::prepare(&path, metric, dim, &query_memory[case.query_offset..], &mut norms) {
+                        Ok(queries) => queries,
+                        Err(error) => {
+                            prop_assert_eq!(error, vector::Error::NoDirection);
+                            prop_assert!(case.queries.iter().any(|q| q.iter().all(|e| *e == 0.0)));
+                            continue;
+                        }
+                    };
+                let batch =
+                    Batch::new(dim, &memory, case.offset, case.stride(), case.vectors.len()).unwrap();
+                let mut out = vec![Distance::MIN; queries.count() * batch.count()];
+                path.distances(&queries, &batch, &mut out).unwrap();
+                let out: Vec<u64> = out.into_iter().map(Distance::ordered).collect();
+                prop_assert_eq!(&out, &case.expected(metric), "{} by {}", metric, path.isa().name());
+            }
+        }
+    }
+
+    /// Through the interface of the math object, with whatever bits there may be:
+    /// nothing traps, and what is not a number is the same on all paths.
+    #[test]
+    fn hostile_bits_give_the_same_on_every_path(case in case(hostile)) {
+        let memory = case.vector_memory();
+        let query_memory = case.query_memory();
+        let dim = case.dim();
+        for metric in METRICS {
+            for path in paths() {
+                let norms: Vec<u64> = query_memory[case.query_offset..]
+                    .chunks_exact(dim * 4)
+                    // SAFETY: a chunk has `dim` elements.
+                    .map(|query| unsafe { vexfs_math_norm2(query.as_ptr(), dim) })
+                    .collect();
+                let mut out = vec![0u64; case.queries.len() * case.vectors.len()];
+                let args = Args {
+                    isa: path.isa() as u32,
+                    metric: metric.code(),
+                    dim,
+                    queries: query_memory[case.query_offset..].as_ptr(),
+                    query_stride: dim * 4,
+                    query_count: case.queries.len(),
+                    norms: norms.as_ptr(),
+                    vectors: memory[case.offset..].as_ptr(),
+                    vector_stride: case.stride(),
+                    vector_count: case.vectors.len(),
+                    out: out.as_mut_ptr(),
+                };
+                // SAFETY: the case's memory has these shapes; `paths` are the CPU's.
+                unsafe { vexfs_math_distances(&args) };
+                prop_assert_eq!(&out, &case.expected(metric), "{} by {}", metric, path.isa().name());
+            }
+        }
+    }
+
+    /// A batch gives what its pairs give one by one.
+    #[test]
+    fn a_pair_is_a_batch_of_one(case in case(finite)) {
+        let dim = case.dim() as u32;
+        for metric in METRICS {
+            let expected = case.expected(metric);
+            for path in paths() {
+                let pairs = case.queries.iter().flat_map(|q| case.vectors.iter().map(move |x| (q, x)));
+                for ((q, x), expected) in pairs.zip(&expected) {
+                    match path.distance(metric, dim, &bytes(q), &bytes(x)) {
+                        Ok(distance) => prop_assert_eq!(distance.ordered(), *expected),
+                        Err(error) => prop_assert_eq!(error, vector::Error::NoDirection),
+                    }
+                }
+            }
+        }
+    }
+
+    /// All metrics are symmetric, bit for bit.
+    #[test]
+    fn distances_are_symmetric(
+        (x, q) in dimension().prop_flat_map(|dim| {
+            (prop::collection::vec(finite(), dim), prop::collection::vec(finite(), dim))
+        })
+    ) {
+        let dim = x.len() as u32;
+        for metric in METRICS {
+            for path in paths() {
+                let there = path.distance(metric, dim, &bytes(&x), &bytes(&q));
+                let back = path.distance(metric, dim, &bytes(&q), &bytes(&x));
+                if let (Ok(there), Ok(back)) = (there, back) {
+                    prop_assert_eq!(there, back);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dimension_on_every_path() {
+    // All dimensions once, so that no remainder of a register goes untested.
+    let element = |i: usize| ((i * 2654435761) % 2001) as f32 / 1000.0 - 1.0;
+    let x: Vec<f32> = (0..4096).map(element).collect();
+    let q: Vec<f32> = (5000..9096).map(element).collect();
+    let (x_bytes, q_bytes) = (bytes(&x), bytes(&q));
+    for dim in 1..=4096usize {
+        for metric in METRICS {
+            let expected = model(metric, &x[..dim], &q[..dim]).unwrap();
+            for path in paths() {
+                let distance = path
+                    .distance(metric, dim as u32, &q_bytes[..dim * 4], &x_bytes[..dim * 4])
+                    .unwrap();
+                assert_eq!(
+                    distance.to_f64().to_bits(),
+                    expected.to_bits(),
+                    "{metric} of {dim} elements by {}",
+                    path.isa().name()
+                );
+            }
+        }
+    }
+}
+
+/// Says what the other tests cannot see, so that a missing path is not silent.
+#[test]
+fn paths_of_this_machine() {
+    for isa in ISAS {
+        match Userspace::with_isa(isa) {
+            Some(path) => println!("compared: {}", path.isa().name()),
+            None => tell(&format!("NOT COMPARED, this CPU lacks it: {}", isa.name())),
+        }
+    }
+    assert_eq!(paths().first().map(Userspace::isa), Some(Isa::Portable));
+    assert_eq!(paths().last().map(Userspace::isa), Some(Isa::detect()));
+}
+
+/// What lies behind a vector has no influence on its distance.
+#[test]
+fn what_follows_a_vector_does_not_count() {
+    for dim in (1..=130usize).chain([383, 385, 1000, 4095]) {
+        let elements: Vec<f32> = (0..dim).map(|i| i as f32 + 1.0).collect();
+        let query = bytes(&vec![1.5; dim]);
+        let run = |filler: u8| {
+            let mut memory = bytes(&elements);
+            memory.resize(dim * 4 + 128, filler);
+            METRICS.map(|metric| {
+                paths()
+                    .iter()
+                    .map(|path| {
+                        path.distance(metric, dim as u32, &query, &memory[..dim * 4])
+                            .unwrap()
+                    })
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(run(0), run(0xff), "{dim} elements");
+    }
+}
+
+/// A read beyond the last element, or before the first, would kill the test: both
+/// ends of the vector lie at pages without access.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_outside_a_vector_is_read() {
+    const PAGE: usize = 4096;
+    const LEN: usize = 6 * PAGE;
+    // SAFETY: a fresh anonymous mapping.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            LEN,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(base, libc::MAP_FAILED);
+    // SAFETY: the inner pages of that mapping; then the only reference to them.
+    let memory = unsafe {
+        let inner = base.cast::<u8>().add(PAGE);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        assert_eq!(libc::mprotect(inner.cast(), LEN - 2 * PAGE, access), 0);
+        std::slice::from_raw_parts_mut(inner, LEN - 2 * PAGE)
+    };
+    for dim in (1..=130usize).chain([383, 384, 385, 1000, 4095, 4096]) {
+        let vector = bytes(&vec![0.5; dim]);
+        let start = memory.len() - vector.len();
+        memory[start..].copy_from_slice(&vector);
+        memory[..vector.len()].copy_from_slice(&vector);
+        for metric in METRICS {
+            for path in paths() {
+                for place in [&memory[start..], &memory[..vector.len()]] {
+                    path.distance(metric, dim as u32, place, place).unwrap();
+                }
+            }
+        }
+    }
+    // SAFETY: mapped above; `memory` is not used any more.
+    unsafe { libc::munmap(base, LEN) };
+}
