@@ -338,7 +338,7 @@ pub fn revoke_block(
 }
 
 /// A commit block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Time of the commit, seconds since the epoch. Transactions of one log have times that do not decrease, which tells a damaged transaction from one that an
     /// earlier use of the journal left behind.
@@ -356,10 +356,7 @@ impl Commit {
                 seconds: raw.commit_sec.get(),
                 nanoseconds: raw.commit_nsec.get(),
             },
-            Err(_) => Self {
-                seconds: 0,
-                nanoseconds: 0,
-            },
+            Err(_) => Self::default(),
         }
     }
 }
