@@ -1,2 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! VexFS over an image file or block device in userspace.
+//! VexFS over an image file or block device in userspace: the engine, with storage, a block cache and the journal that it needs. What runs here is the engine
+//! that runs in the kernel, on the same journal format.
+//!
+//! It may not contain unsafe code or know the kernel's interfaces.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`device`] | storage: files, block devices, memory, and devices that fail on purpose |
+//! | [`checksum`] | the two checksums, from well-kept crates |
+//! | [`format`] | making a filesystem |
+//! | [`in_use`] | who else uses a device |
+//! | [`journal`] | jbd2's journal format written and replayed |
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod device;
+pub mod error;
+pub mod format;
+pub mod in_use;
+pub mod journal;
+
+pub use error::{Error, JournalFault, Result};
