@@ -289,22 +289,23 @@ pub fn replace<T: Transaction>(
         return Err(Error::Range("tree value too long"));
     }
     let f = fork(inode, w);
+    // A value that fits its leaf needs no space: deleting must work on a full device.
     if f.format == ForkFormat::Tree {
         let root = f.root().ok_or(Error::Internal("tree without root"))?;
         let block = Path::descend(cx.io, inode, kind, root, key)?.block(0)?;
         let odd = Error::corrupt(block, ODD);
-        let i = {
+        let (i, fits) = {
             let data = cx.io.read(block, BlockKind::Node)?;
-            node::find(body(&data), kind, true, key)
+            let b = body(&data);
+            let i = node::find(b, kind, true, key)
                 .ok_or(odd)?
-                .map_err(|_| Error::NotFound)?
+                .map_err(|_| Error::NotFound)?;
+            (i, fits(b, kind, i, value).ok_or(odd)?)
         };
-        space::require_reserve(cx, new_blocks(inode, w))?;
-        let mut data = cx.io.modify(block, BlockKind::Node)?;
-        if replace_in(body_mut(&mut data), kind, i, key, value).ok_or(odd)? {
-            return Ok(());
+        if fits {
+            let mut data = cx.io.modify(block, BlockKind::Node)?;
+            return replace_in(body_mut(&mut data), kind, i, key, value).ok_or(odd);
         }
-        drop(data);
     } else {
         let odd = Error::corrupt(0, ODD);
         if f.format != ForkFormat::Leaf {
@@ -313,27 +314,30 @@ pub fn replace<T: Transaction>(
         let i = node::find(&f.bytes, kind, true, key)
             .ok_or(odd)?
             .map_err(|_| Error::NotFound)?;
-        space::require_reserve(cx, new_blocks(inode, w))?;
-        if replace_in(&mut fork_mut(inode, w).bytes, kind, i, key, value).ok_or(odd)? {
-            return Ok(());
+        if fits(&f.bytes, kind, i, value).ok_or(odd)? {
+            let b = &mut fork_mut(inode, w).bytes;
+            return replace_in(b, kind, i, key, value).ok_or(odd);
         }
     }
+    space::require_reserve(cx, new_blocks(inode, w))?;
     remove(cx, inode, w, key)?;
     insert(cx, inode, w, key, value)
 }
 
-/// Replaces the value of slot `i` inside its leaf; `Some(false)`, and nothing changed, if the leaf has no room.
-fn replace_in(b: &mut [u8], kind: TreeKind, i: usize, key: &Key, value: &[u8]) -> Option<bool> {
-    if node::leaf_overwrite(b, kind, i, value)? {
-        return Some(true);
-    }
+/// Whether a leaf has room for `value` in place of the value of slot `i`.
+fn fits(b: &[u8], kind: TreeKind, i: usize, value: &[u8]) -> Option<bool> {
     let used = node::leaf_used(b, kind)?.checked_sub(node::slot_bytes(b, kind, i)?)?;
     let need = kind.slot_size().checked_add(value.len())?;
-    if used.checked_add(need)? > node::leaf_room(b.len()) {
-        return Some(false);
+    Some(used.checked_add(need)? <= node::leaf_room(b.len()))
+}
+
+/// Replaces the value of slot `i` inside its leaf, where it fits.
+fn replace_in(b: &mut [u8], kind: TreeKind, i: usize, key: &Key, value: &[u8]) -> Option<()> {
+    if node::leaf_overwrite(b, kind, i, value)? {
+        return Some(());
     }
     node::leaf_remove(b, kind, i)?;
-    node::leaf_insert(b, kind, i, key, value)
+    node::leaf_insert(b, kind, i, key, value)?.then_some(())
 }
 
 /// Removes `key`.
