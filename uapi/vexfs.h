@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * The ioctl ABI of VexFS for C. The reference, with the meaning of every field and
+ * all errors, is the documentation of the Rust crate `uapi`; tests/header.rs proves
+ * that this file says the same.
+ *
+ * Requests work on any open file descriptor of the mount; those on records act on
+ * the file behind it. Set `size` to the size of the structure, everything that is
+ * not mentioned to zero. Fields marked "out" are written by the kernel. Vectors are
+ * little-endian elements; pointers are passed as __u64.
+ */
+#ifndef VEXFS_H
+#define VEXFS_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define VEXFS_IOC_TYPE 0xE7
+
+/* Index names: 1 to 63 bytes of UTF-8 without '/', no white space at the ends. */
+#define VEXFS_NAME_SIZE 64
+#define VEXFS_DIM_MAX 4096
+
+/* Element types. Only F32 is implemented, the others give EOPNOTSUPP. */
+#define VEXFS_ELEMENT_F32 1
+#define VEXFS_ELEMENT_F16 2
+#define VEXFS_ELEMENT_I8 3
+#define VEXFS_ELEMENT_BINARY 4
+
+/* Metrics; smaller is nearer. HAMMING is reserved. */
+#define VEXFS_METRIC_L2 1     /* squared Euclidean distance */
+#define VEXFS_METRIC_COSINE 2 /* 1 - cos, 0 to 2 */
+#define VEXFS_METRIC_DOT 3    /* negated inner product */
+#define VEXFS_METRIC_HAMMING 4
+
+struct vexfs_index_create {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u32 dim;
+	__u32 element;
+	__u32 metric;
+	__u32 mode; /* permission bits: read to search and get, write to put and delete */
+	__u64 reserved[4];
+};
+
+struct vexfs_index_info {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE]; /* all that follows is out */
+	__u32 id;
+	__u32 dim;
+	__u32 element;
+	__u32 metric;
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	__u32 segments;
+	__u64 records;
+	__u64 slots; /* records for which there is room */
+	__u64 bytes; /* of the device */
+	__s64 created; /* seconds since 1970 */
+	__u64 reserved[4];
+};
+
+struct vexfs_index_list {
+	__u32 size;
+	__u32 flags;
+	__u64 cursor; /* 0 to begin; out: for the next call */
+	__u64 entries; /* struct vexfs_index_info *, out */
+	__u32 capacity; /* entries that there is room for */
+	__u32 entry_size; /* sizeof(struct vexfs_index_info) */
+	__u32 count; /* out: entries written; 0 at the end */
+	__u32 reserved0;
+	__u64 reserved[3];
+};
+
+struct vexfs_index_drop {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 reserved[2];
+};
+
+/* PUT and PUT_MANY: fail with EEXIST instead of replacing. */
+#define VEXFS_PUT_EXCL 1
+
+struct vexfs_put {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 label;
+	__u64 tag;
+	__u64 vector; /* const void * */
+	__u32 vector_bytes;
+	__u32 reserved0;
+	__u64 reserved[2];
+};
+
+#define VEXFS_PUT_MANY_MAX 65536
+#define VEXFS_THIS_FILE (-1)
+
+struct vexfs_put_record {
+	__u64 label;
+	__u64 tag;
+	__s32 fd; /* open for writing, or VEXFS_THIS_FILE */
+	__u32 reserved0;
+};
+
+struct vexfs_put_many {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 records; /* const struct vexfs_put_record * */
+	__u64 vectors; /* const void *: count * vector_bytes */
+	__u32 count;
+	__u32 record_size; /* sizeof(struct vexfs_put_record) */
+	__u32 vector_bytes;
+	__u32 done; /* out, also with an error: records stored */
+	__u64 reserved[2];
+};
+
+/* GET: the record with the smallest label that is not below `label`. */
+#define VEXFS_GET_NEXT 1
+
+struct vexfs_get {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 label; /* out: of the record found */
+	__u64 tag; /* out */
+	__u64 vector; /* void *, out */
+	__u32 capacity; /* bytes there */
+	__u32 vector_bytes; /* out, also with ERANGE */
+	__u64 reserved[2];
+};
+
+/* DELETE: all records of the file in the index; `label` must be 0. */
+#define VEXFS_DELETE_ALL 1
+
+struct vexfs_delete {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 label;
+	__u64 deleted; /* out, also with an error */
+	__u64 reserved[2];
+};
+
+/* SEARCH: compare with every record. */
+#define VEXFS_SEARCH_EXACT 1
+
+#define VEXFS_SEARCH_K_MAX 10000
+#define VEXFS_SEARCH_QUERIES_MAX 1024
+#define VEXFS_SEARCH_HITS_MAX 262144 /* of query_count * k */
+
+struct vexfs_hit {
+	__u64 inode;
+	__u64 label;
+	__u64 tag;
+	__u64 distance; /* the bits of a double */
+	__u32 generation;
+	__u32 path_offset; /* in the memory at paths */
+	__u32 path_len; /* bytes; no NUL follows */
+	__u32 reserved0;
+};
+
+struct vexfs_search {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 queries; /* const void *: query_count * query_bytes */
+	__u32 query_bytes;
+	__u32 query_count;
+	__u32 k;
+	__u32 hit_size; /* sizeof(struct vexfs_hit) */
+	__u64 hits; /* struct vexfs_hit *, out: query_count rows of k */
+	__u64 counts; /* __u32 *, out: hits of each query */
+	__u64 paths; /* void *, out */
+	__u32 paths_capacity;
+	__u32 paths_used; /* out, also with ERANGE */
+	__u64 distances; /* out: distances computed */
+	__u64 reserved[8];
+};
+
+#define VEXFS_ISA_PORTABLE 0
+#define VEXFS_ISA_AVX2 1
+#define VEXFS_ISA_AVX512 2
+
+struct vexfs_stats {
+	__u32 size;
+	__u32 flags; /* all that follows is out */
+	__u32 isa; /* of the distance kernels */
+	__u32 indexes;
+	__u64 records;
+	__u64 segments;
+	__u64 slots;
+	__u64 bytes;
+	__u64 queries; /* this and the following: since the mount */
+	__u64 distances;
+	__u64 puts;
+	__u64 deletes;
+	__u64 reserved[6];
+};
+
+/*
+ * The numbers encode the sizes of version 1 and never change, also if a structure
+ * grows at its end.
+ */
+#define VEXFS_IOC_INDEX_CREATE _IOW(VEXFS_IOC_TYPE, 0, __u8[120])
+#define VEXFS_IOC_INDEX_INFO _IOWR(VEXFS_IOC_TYPE, 1, __u8[168])
+#define VEXFS_IOC_INDEX_LIST _IOWR(VEXFS_IOC_TYPE, 2, __u8[64])
+#define VEXFS_IOC_INDEX_DROP _IOW(VEXFS_IOC_TYPE, 3, __u8[88])
+#define VEXFS_IOC_PUT _IOW(VEXFS_IOC_TYPE, 4, __u8[120])
+#define VEXFS_IOC_PUT_MANY _IOWR(VEXFS_IOC_TYPE, 5, __u8[120])
+#define VEXFS_IOC_GET _IOWR(VEXFS_IOC_TYPE, 6, __u8[120])
+#define VEXFS_IOC_DELETE _IOWR(VEXFS_IOC_TYPE, 7, __u8[104])
+#define VEXFS_IOC_SEARCH _IOWR(VEXFS_IOC_TYPE, 8, __u8[200])
+#define VEXFS_IOC_STATS _IOWR(VEXFS_IOC_TYPE, 9, __u8[128])
+
+#endif /* VEXFS_H */
