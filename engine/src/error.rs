@@ -72,6 +72,16 @@ impl Error {
         )
     }
 
+    /// What an error is once the operation has changed something: a clean one would claim what is no longer true, and
+    /// is a bug, since operations check first. For `map_err` on everything after the first change.
+    pub fn late(self) -> Error {
+        if self.is_clean() {
+            Error::Internal("a check that came too late failed")
+        } else {
+            self
+        }
+    }
+
     /// `what` was found in `block`.
     pub fn corrupt(block: u64, what: &'static str) -> Error {
         Error::Corrupt { block, what }

@@ -13,6 +13,8 @@
 //! | [`tree`] | the B+tree |
 //! | [`inode`] | loading, storing, creating and freeing inodes; orphans |
 //! | [`extent`] | mapping, allocation and truncation of file data |
+//! | [`symlink`] | targets of symbolic links |
+//! | [`budget`] | worst cases of several tree operations |
 //! | [`dir`] | directory entries and parent pointers |
 //! | [`namei`] | create, link, unlink, rename: operations on several inodes |
 //! | [`xattr`] | extended attributes |
@@ -21,14 +23,21 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+pub mod budget;
 pub mod cx;
 pub mod error;
+pub mod extent;
+mod extent_free;
+mod extent_write;
 pub mod ialloc;
+pub mod inode;
 pub mod io;
 pub mod node;
 pub mod space;
+pub mod symlink;
 pub mod tree;
 mod tree_write;
+pub mod vector;
 
 pub use cx::Cx;
 pub use error::{Error, Result};

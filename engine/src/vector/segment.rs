@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Segments: contiguous runs of slots. Finding one with room, making and freeing them, taking and giving back slots, and the
+//! bytes of slots across block borders. It may not know the vector map.
+//!
+//! A segment begins with 64 KiB and doubles with the number of segments that its index has, up to 4 MiB; on a fragmented disk it is
+//! as large as the run that was found. Its blocks are not written when it is made: the header says how many ever were, slots are
+//! taken from the lowest free one, and the block after the last one written is created when the first slot reaches into it.
+
+use super::index::{self, table_block};
+use crate::cx::Cx;
+use crate::error::{Error, Result};
+use crate::io::{ReadBlocks, Transaction};
+use crate::space;
+use crate::tree::{self, Which};
+use core::ops::Range;
+use layout::block::{read_header, write_header, BlockKind, Header};
+use layout::btree::Key;
+use layout::bytes::{put, slice, slice_mut, u64_at, zero};
+use layout::inode::Inode;
+use layout::segment::{
+    segment_blocks, slot_size, SegmentHeader, SlotHeader, BITMAP_OFFSET, MAX_SLOTS, SLOT_HEADER,
+};
+use layout::vector::{segment_key, Index, SegmentRef, SlotAddr};
+use layout::{Block, BLOCK_SIZE};
+
+/// Blocks of the first segment of an index.
+const FIRST_BLOCKS: u32 = 16;
+/// Blocks of the largest segments.
+pub const MAX_SEGMENT_BLOCKS: u32 = 1024;
+/// Segments looked at for a free slot before a new segment is made.
+const LOOK_FOR_ROOM: u32 = 64;
+
+/// A segment of an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub index: u32,
+    pub number: u32,
+    pub slot_size: usize,
+    pub at: SegmentRef,
+}
+
+/// Most blocks that a slot touches, wherever it begins.
+pub(crate) fn slot_blocks(index: &Index) -> u32 {
+    let size = slot_size(index.vector_bytes());
+    size.div_ceil(BLOCK_SIZE).saturating_add(1) as u32
+}
+
+/// Reads an entry of the index table.
+pub(crate) fn parse<R: ReadBlocks>(
+    io: &R,
+    table: &Inode,
+    index: &Index,
+    key: &Key,
+    value: &[u8],
+) -> Result<Segment> {
+    let bad = |what| Error::corrupt(table_block(io, table), what);
+    let at = SegmentRef::parse(value).map_err(|e| bad(e.0))?;
+    let number = u32::try_from(key.b())
+        .ok()
+        .filter(|n| *n != u32::MAX)
+        .ok_or(bad("segment number out of range"))?;
+    let geo = &io.sb().geometry;
+    if !geo.is_data(at.start, u64::from(at.blocks)) {
+        return Err(bad("segment lies outside the data area of a group"));
+    }
+    Ok(Segment {
+        index: index.id,
+        number,
+        slot_size: slot_size(index.vector_bytes()),
+        at,
+    })
+}
+
+/// Segment `number` of `index`.
+pub(crate) fn load<R: ReadBlocks>(
+    io: &R,
+    table: &Inode,
+    index: &Index,
+    number: u32,
+) -> Result<Option<Segment>> {
+    let key = segment_key(index.id, number);
+    tree::get(io, table, Which::Data, &key, |v| {
+        parse(io, table, index, &key, v)
+    })
+}
+
+/// The first segment from number `from` on.
+pub(crate) fn next<R: ReadBlocks>(
+    io: &R,
+    table: &Inode,
+    index: &Index,
+    from: u32,
+) -> Result<Option<Segment>> {
+    let first = segment_key(index.id, from);
+    let mut found = None;
+    tree::walk(io, table, Which::Data, &first, |k, v| {
+        if k.a() == first.a() {
+            found = Some(parse(io, table, index, k, v)?);
+        }
+        Ok(false)
+    })?;
+    Ok(found)
+}
+
+/// A segment with a free slot, if one is found with bounded effort: the hinted one, else the next after it.
+pub(crate) fn with_room<R: ReadBlocks>(
+    io: &R,
+    table: &Inode,
+    index: &Index,
+) -> Result<Option<Segment>> {
+    if index.free_slots == 0 {
+        return Ok(None);
+    }
+    let mut looked = 0u32;
+    let mut found = None;
+    // From the hint to the end, then once more from the beginning.
+    for from in [index.hint, 0] {
+        let first = segment_key(index.id, from);
+        tree::walk(io, table, Which::Data, &first, |k, v| {
+            if k.a() != first.a() || looked >= LOOK_FOR_ROOM {
+                return Ok(false);
+            }
+            looked = looked.saturating_add(1);
+            let s = parse(io, table, index, k, v)?;
+            if s.at.free != 0 {
+                found = Some(s);
+            }
+            Ok(found.is_none())
+        })?;
+        if found.is_some() || from == 0 {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+impl Segment {
+    fn key(&self) -> Key {
+        segment_key(self.index, self.number)
+    }
+
+    /// Holds a header block to what the index table says of the segment.
+    fn check(&self, data: &Block) -> Result<SegmentHeader> {
+        let bad = |what| Error::corrupt(self.at.start, what);
+        let owner = read_header(data, BlockKind::Segment)
+            .map_err(|e| bad(e.0))?
+            .owner;
+        let h = SegmentHeader::read(data).map_err(|e| bad(e.0))?;
+        if owner != u64::from(self.index) || h.segment != self.number {
+            return Err(bad(
+                "segment belongs to another index, or is another one of it",
+            ));
+        }
+        if h.slot_size as usize != self.slot_size
+            || h.slots != self.at.slots
+            || h.blocks != self.at.blocks
+        {
+            return Err(bad("sizes of a segment differ from the index table's"));
+        }
+        if self.at.slots.checked_sub(h.used) != Some(self.at.free) {
+            return Err(bad("free slots of a segment differ from the index table's"));
+        }
+        Ok(h)
+    }
+
+    /// The header block and its fields.
+    pub(crate) fn header<R: ReadBlocks>(&self, io: &R) -> Result<(R::Ref, SegmentHeader)> {
+        let data = io.read(self.at.start, BlockKind::Segment)?;
+        let h = self.check(&data)?;
+        Ok((data, h))
+    }
+
+    /// Where slot `slot` lies in the slot area, in bytes.
+    fn range(&self, slot: u32) -> Result<Range<u64>> {
+        if slot >= self.at.slots {
+            return Err(Error::corrupt(
+                self.at.start,
+                "slot beyond the end of its segment",
+            ));
+        }
+        let size = self.slot_size as u64;
+        let at = u64::from(slot).saturating_mul(size);
+        Ok(at..at.saturating_add(size))
+    }
+
+    /// The block at byte `at` of the slot area.
+    fn block(&self, at: u64) -> u64 {
+        self.at
+            .start
+            .saturating_add(1)
+            .saturating_add(at / BLOCK_SIZE as u64)
+    }
+
+    /// Block to name when slot `slot` is damaged.
+    pub(crate) fn block_of(&self, slot: u32) -> u64 {
+        self.range(slot)
+            .map_or(self.at.start, |r| self.block(r.start))
+    }
+
+    /// First block and number of blocks of `slots` slots from `slot` on, the part that was ever written: what to prefetch.
+    pub(crate) fn blocks_from(&self, h: &SegmentHeader, slot: u32, slots: u32) -> (u64, u32) {
+        let size = self.slot_size as u64;
+        let first = u64::from(slot).saturating_mul(size) / BLOCK_SIZE as u64;
+        let end = u64::from(slot)
+            .saturating_add(u64::from(slots))
+            .saturating_mul(size)
+            .div_ceil(BLOCK_SIZE as u64)
+            .min(u64::from(h.init));
+        let n = end.saturating_sub(first);
+        (
+            self.block(first.saturating_mul(BLOCK_SIZE as u64)),
+            n as u32,
+        )
+    }
+}
+
+/// Whether the slot bitmap of a header block has `slot`.
+pub(crate) fn is_used(header: &Block, slot: u32) -> bool {
+    let byte = BITMAP_OFFSET.saturating_add(slot as usize / 8);
+    header.get(byte).is_some_and(|b| b & (1 << (slot % 8)) != 0)
+}
+
+/// The first slot from `from` on whose bit is `used`, below `slots`.
+pub(crate) fn next_slot(header: &Block, from: u32, slots: u32, used: bool) -> Option<u32> {
+    let mut n = from / 64;
+    while n.saturating_mul(64) < slots {
+        let word = u64_at(header, BITMAP_OFFSET.saturating_add(n as usize * 8))?;
+        let mut hit = if used { word } else { !word };
+        if n == from / 64 {
+            hit &= u64::MAX.wrapping_shl(from % 64);
+        }
+        if hit != 0 {
+            let slot = n.saturating_mul(64).saturating_add(hit.trailing_zeros());
+            return (slot < slots).then_some(slot);
+        }
+        n = n.saturating_add(1);
+    }
+    None
+}
+
+fn set_bit(header: &mut Block, slot: u32, used: bool) -> Result<()> {
+    let byte = BITMAP_OFFSET.saturating_add(slot as usize / 8);
+    let b = header
+        .get_mut(byte)
+        .ok_or(Error::Internal("slot outside its bitmap"))?;
+    let mask = 1u8 << (slot % 8);
+    *b = if used { *b | mask } else { *b & !mask };
+    Ok(())
+}
+
+/// Copies bytes of a slot area out, keeping hold of the block that it read last.
+pub(crate) struct SlotReader<'a, R: ReadBlocks> {
+    io: &'a R,
+    segment: Segment,
+    held: Option<(u64, R::Ref)>,
+}
+
+impl<'a, R: ReadBlocks> SlotReader<'a, R> {
+    pub(crate) fn new(io: &'a R, segment: &Segment) -> Self {
+        SlotReader {
+            io,
+            segment: *segment,
+            held: None,
+        }
+    }
+
+    /// Fills `out` with the bytes from `at` of slot `slot` on.
+    fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
+        let range = self.segment.range(slot)?;
+        let mut from = range.start.saturating_add(at as u64);
+        let mut out = out;
+        if from.saturating_add(out.len() as u64) > range.end {
+            return Err(Error::Internal("reading beyond a slot"));
+        }
+        while !out.is_empty() {
+            let block = self.segment.block(from);
+            if self.held.as_ref().is_none_or(|(b, _)| *b != block) {
+                self.held = Some((block, self.io.read(block, BlockKind::Slots)?));
+            }
+            let Some((_, data)) = &self.held else {
+                return Err(Error::Internal("no block held"));
+            };
+            let off = (from % BLOCK_SIZE as u64) as usize;
+            let n = out.len().min(BLOCK_SIZE.saturating_sub(off));
+            let (part, rest) = out
+                .split_at_mut_checked(n)
+                .ok_or(Error::Internal("slot piece too long"))?;
+            slice(&data[..], off, n)
+                .and_then(|src| put(part, 0, src))
+                .ok_or(Error::Internal("slot piece outside its block"))?;
+            out = rest;
+            from = from.saturating_add(n as u64);
+        }
+        Ok(())
+    }
+
+    /// Copies a whole slot to `out`, which is as long as one, and checks it: checksum, index, not empty.
+    pub(crate) fn whole(&mut self, slot: u32, out: &mut [u8]) -> Result<SlotHeader> {
+        if out.len() != self.segment.slot_size {
+            return Err(Error::Internal("buffer of another length than a slot"));
+        }
+        self.copy(slot, 0, out)?;
+        let bad = |what| Error::corrupt(self.segment.block_of(slot), what);
+        layout::segment::verify_slot(out, self.io.sb().seed, self.io.crc32())
+            .map_err(|e| bad(e.0))?;
+        let h = SlotHeader::read(out).ok_or(bad("short slot"))?;
+        self.check(slot, &h)?;
+        Ok(h)
+    }
+
+    /// Reads the header of a slot and its elements into `out`, as long as they are, and checks everything.
+    pub(crate) fn parts(&mut self, slot: u32, out: &mut [u8]) -> Result<SlotHeader> {
+        let mut raw = [0u8; SLOT_HEADER];
+        self.copy(slot, 0, &mut raw)?;
+        self.copy(slot, SLOT_HEADER, out)?;
+        let bad = |what| Error::corrupt(self.segment.block_of(slot), what);
+        let h = SlotHeader::read(&raw).ok_or(bad("short slot"))?;
+        let size = self.segment.slot_size;
+        let sum = h.checksum(out, size, self.io.sb().seed, self.io.crc32());
+        if h.to_bytes(sum) != raw {
+            return Err(bad("slot checksum does not match"));
+        }
+        self.check(slot, &h)?;
+        Ok(h)
+    }
+
+    /// Reads the header of a slot, without the checksum over its elements.
+    pub(crate) fn header(&mut self, slot: u32) -> Result<SlotHeader> {
+        let mut raw = [0u8; SLOT_HEADER];
+        self.copy(slot, 0, &mut raw)?;
+        let bad = Error::corrupt(self.segment.block_of(slot), "short slot");
+        let h = SlotHeader::read(&raw).ok_or(bad)?;
+        self.check(slot, &h)?;
+        Ok(h)
+    }
+
+    fn check(&self, slot: u32, h: &SlotHeader) -> Result<()> {
+        if h.index != self.segment.index || h.ino == 0 {
+            return Err(Error::corrupt(
+                self.segment.block_of(slot),
+                "slot in use is empty or belongs to another index",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Gives every block piece of slot `slot` to `f`: the bytes to change, and where in the slot they begin. Blocks from the
+/// `init`th on are created.
+fn each_piece<T: Transaction>(
+    io: &T,
+    segment: &Segment,
+    slot: u32,
+    init: u32,
+    mut f: impl FnMut(&mut [u8], usize) -> Option<()>,
+) -> Result<()> {
+    let range = segment.range(slot)?;
+    let mut from = range.start;
+    while from < range.end {
+        let block = segment.block(from);
+        let mut data = if from / BLOCK_SIZE as u64 >= u64::from(init) {
+            io.create(block, BlockKind::Slots)?
+        } else {
+            io.modify(block, BlockKind::Slots)?
+        };
+        let off = (from % BLOCK_SIZE as u64) as usize;
+        let left = range.end.saturating_sub(from) as usize;
+        let n = left.min(BLOCK_SIZE.saturating_sub(off));
+        let at = from.saturating_sub(range.start) as usize;
+        slice_mut(&mut data[..], off, n)
+            .and_then(|piece| f(piece, at))
+            .ok_or(Error::Internal("slot piece outside its block"))?;
+        from = from.saturating_add(n as u64);
+    }
+    Ok(())
+}
+
+/// Copies what `src`, which begins at byte `src_at` of the slot, and the piece that begins at `at` have in common.
+fn overlay(piece: &mut [u8], at: usize, src: &[u8], src_at: usize) -> Option<()> {
+    let start = at.max(src_at);
+    let end = at
+        .saturating_add(piece.len())
+        .min(src_at.saturating_add(src.len()));
+    let n = end.saturating_sub(start);
+    if n == 0 {
+        return Some(());
+    }
+    let from = slice(src, start.checked_sub(src_at)?, n)?;
+    put(piece, start.checked_sub(at)?, from)
+}
+
+/// Writes a record into slot `slot`. `init` is the number of initialised blocks before the slot was taken.
+pub(crate) fn write_slot<T: Transaction>(
+    io: &T,
+    segment: &Segment,
+    slot: u32,
+    init: u32,
+    header: &SlotHeader,
+    elements: &[u8],
+) -> Result<()> {
+    let sum = header.checksum(elements, segment.slot_size, io.sb().seed, io.crc32());
+    let raw = header.to_bytes(sum);
+    each_piece(io, segment, slot, init, |piece, at| {
+        piece.fill(0);
+        overlay(piece, at, &raw, 0)?;
+        overlay(piece, at, elements, SLOT_HEADER)
+    })
+}
+
+/// Slots of a segment of `blocks` blocks.
+fn slots_in(blocks: u32, size: usize) -> u32 {
+    let bytes = u64::from(blocks.saturating_sub(1)).saturating_mul(BLOCK_SIZE as u64);
+    let n = bytes.checked_div(size as u64).unwrap_or(0);
+    u32::try_from(n).unwrap_or(u32::MAX).min(MAX_SLOTS)
+}
+
+/// Makes a segment for `index`, with all slots free. `meta` blocks must remain for trees besides the one of the index
+/// table, whose insertion is accounted for here.
+///
+/// Errors: clean [`Error::NoSpace`], [`Error::TooBig`] if all segment numbers were given; the dirty ones.
+pub(crate) fn create<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    table: &mut Inode,
+    index: &mut Index,
+    meta: u64,
+) -> Result<Segment> {
+    let size = slot_size(index.vector_bytes());
+    let number = index.next_segment;
+    let next_segment = number.checked_add(1).ok_or(Error::TooBig)?;
+    let blocks_for = |slots: u32| {
+        u32::try_from(segment_blocks(slots, size as u32)).unwrap_or(MAX_SEGMENT_BLOCKS)
+    };
+    let least = blocks_for(1);
+    let wish = FIRST_BLOCKS
+        .wrapping_shl(index.segments.min(6))
+        .clamp(FIRST_BLOCKS, MAX_SEGMENT_BLOCKS);
+    let meta = meta.saturating_add(tree::new_blocks(table, Which::Data));
+    let room = space::available_for_data(cx).saturating_sub(meta);
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    // No more than the slots fill, and no more than there is.
+    let most = blocks_for(slots_in(wish.min(room), size).max(1));
+    if room < least || most < least {
+        return Err(Error::NoSpace);
+    }
+    // Beside the last segment, so that a scan reads on.
+    let near = next_to(cx.io, table, index)?;
+    let (start, got) = match space::alloc(cx, near, most.min(FIRST_BLOCKS), most) {
+        Err(Error::NoSpace) => space::alloc(cx, near, least, most)?,
+        other => other?,
+    };
+    let slots = slots_in(got, size);
+    let blocks = blocks_for(slots);
+    let s = Segment {
+        index: index.id,
+        number,
+        slot_size: size,
+        at: SegmentRef {
+            start,
+            blocks,
+            slots,
+            free: slots,
+        },
+    };
+    finish(cx, table, &s, got).map_err(Error::late)?;
+    index.next_segment = next_segment;
+    index.segments = index.segments.saturating_add(1);
+    index.free_slots = index.free_slots.saturating_add(u64::from(slots));
+    index.hint = number;
+    Ok(s)
+}
+
+/// The block after the index's last segment, 0 if it has none.
+fn next_to<R: ReadBlocks>(io: &R, table: &Inode, index: &Index) -> Result<u64> {
+    let last = segment_key(index.id, u32::MAX);
+    let end = tree::at_or_before(io, table, Which::Data, &last, |k, v| {
+        if k.a() != last.a() {
+            return Ok(0);
+        }
+        let s = parse(io, table, index, k, v)?;
+        Ok(s.at.start.saturating_add(u64::from(s.at.blocks)))
+    })?;
+    Ok(end.unwrap_or(0))
+}
+
+fn finish<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    table: &mut Inode,
+    s: &Segment,
+    got: u32,
+) -> Result<()> {
+    let SegmentRef { start, blocks, .. } = s.at;
+    if let Some(rest) = got.checked_sub(blocks).filter(|r| *r != 0) {
+        space::free(cx, start.saturating_add(u64::from(blocks)), rest)?;
+    }
+    let mut data = cx.io.create(start, BlockKind::Segment)?;
+    let common = Header {
+        block: start,
+        owner: u64::from(s.index),
+        node: None,
+    };
+    let h = SegmentHeader {
+        segment: s.number,
+        slot_size: s.slot_size as u32,
+        slots: s.at.slots,
+        used: 0,
+        blocks,
+        init: 0,
+    };
+    write_header(&mut data, BlockKind::Segment, common)
+        .and_then(|()| h.write(&mut data))
+        .map_err(Error::at(start))?;
+    drop(data);
+    tree::insert(cx, table, Which::Data, &s.key(), &s.at.to_bytes())
+}
+
+/// Takes the lowest free slot of a segment that has one. Returns it and the number of blocks initialised before.
+pub(crate) fn take_slot<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    table: &mut Inode,
+    index: &mut Index,
+    s: &mut Segment,
+) -> Result<(u32, u32)> {
+    let start = s.at.start;
+    let mut data = cx.io.modify(start, BlockKind::Segment)?;
+    let mut h = s.check(&data)?;
+    let slot = next_slot(&data, 0, h.slots, false).ok_or(Error::corrupt(
+        start,
+        "segment counts free slots and has none",
+    ))?;
+    let init = h.init;
+    let reach = s.range(slot)?.end.div_ceil(BLOCK_SIZE as u64);
+    h.init = init.max(u32::try_from(reach).unwrap_or(u32::MAX));
+    h.used = h.used.saturating_add(1);
+    set_bit(&mut data, slot, true)?;
+    h.write(&mut data).map_err(Error::at(start))?;
+    drop(data);
+    s.at.free = s.at.free.saturating_sub(1);
+    tree::replace(cx, table, Which::Data, &s.key(), &s.at.to_bytes())?;
+    index.free_slots = index.free_slots.checked_sub(1).ok_or(Error::corrupt(
+        start,
+        "index counts fewer free slots than its segments",
+    ))?;
+    index.hint = s.number;
+    Ok((slot, init))
+}
+
+/// Gives a slot back and erases it; a segment without records goes as a whole. Returns whether it did.
+pub(crate) fn release_slot<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    table: &mut Inode,
+    index: &mut Index,
+    addr: SlotAddr,
+) -> Result<bool> {
+    let mut s = load(cx.io, table, index, addr.segment)?.ok_or(Error::corrupt(
+        table_block(cx.io, table),
+        "record in a segment that does not exist",
+    ))?;
+    let start = s.at.start;
+    s.range(addr.slot)?;
+    {
+        let (data, h) = s.header(cx.io)?;
+        if !is_used(&data, addr.slot) {
+            return Err(Error::corrupt(start, "record in a slot that is free"));
+        }
+        if h.used == 1 {
+            drop(data);
+            free(cx, table, index, &s)?;
+            return Ok(true);
+        }
+    }
+    let mut data = cx.io.modify(start, BlockKind::Segment)?;
+    let mut h = s.check(&data)?;
+    h.used = h.used.saturating_sub(1);
+    set_bit(&mut data, addr.slot, false)?;
+    h.write(&mut data).map_err(Error::at(start))?;
+    drop(data);
+    each_piece(cx.io, &s, addr.slot, h.init, |piece, _| {
+        zero(piece, 0, piece.len())
+    })?;
+    s.at.free = s.at.free.saturating_add(1);
+    tree::replace(cx, table, Which::Data, &s.key(), &s.at.to_bytes())?;
+    index.free_slots = index.free_slots.saturating_add(1);
+    index.hint = s.number;
+    Ok(false)
+}
+
+/// Frees a segment with all its blocks. What was in its slots is the caller's business.
+pub(crate) fn free<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    table: &mut Inode,
+    index: &mut Index,
+    s: &Segment,
+) -> Result<()> {
+    let init = s.header(cx.io)?.1.init;
+    let SegmentRef {
+        start,
+        blocks,
+        free,
+        ..
+    } = s.at;
+    // Only blocks that were written can be in the journal.
+    for n in 1..=u64::from(init) {
+        cx.io.forget(start.saturating_add(n), BlockKind::Slots)?;
+    }
+    cx.io.forget(start, BlockKind::Segment)?;
+    space::free(cx, start, blocks)?;
+    tree::remove(cx, table, Which::Data, &s.key())?;
+    let block = index::table_block(cx.io, table);
+    index.segments = index.segments.checked_sub(1).ok_or(Error::corrupt(
+        block,
+        "index counts fewer segments than it has",
+    ))?;
+    index.free_slots = index
+        .free_slots
+        .checked_sub(u64::from(free))
+        .ok_or(Error::corrupt(
+            block,
+            "index counts fewer free slots than its segments",
+        ))?;
+    Ok(())
+}
