@@ -17,7 +17,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import time
 import traceback
 from pathlib import Path
@@ -110,8 +109,7 @@ def run(command, **keywords):
     done = subprocess.run(
         [str(word) for word in command],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         errors="replace",
         check=False,
@@ -120,9 +118,7 @@ def run(command, **keywords):
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         tail = "; ".join(said[-5:])
-        raise Failure(
-            f"{shlex.join(map(str, command))}: exit {done.returncode}: {tail}"
-        )
+        raise Failure(f"{shlex.join(map(str, command))}: exit {done.returncode}: {tail}")
     return done.stdout
 
 
@@ -159,9 +155,7 @@ def as_user(uid, gid, action, groups=()):
         message = stream.read().decode(errors="replace")
     _, status = os.waitpid(child, 0)
     if status != 0:
-        raise Failure(
-            f"as uid {uid}: {message or f'died with wait status {status:#x}'}"
-        )
+        raise Failure(f"as uid {uid}: {message or f'died with wait status {status:#x}'}")
     return message
 
 
@@ -282,8 +276,10 @@ class Filesystem:
 class Suite:
     """Named tests over one fresh filesystem, run in the order of their definition."""
 
-    def __init__(self, name):
+    def __init__(self, name, only=None):
+        """`only`: the one type of filesystem that the tests are for."""
         self.name = name
+        self.only = only
         self.tests = []
         self.passed = 0
         self.failed = 0
@@ -356,6 +352,8 @@ class Suite:
 
     def prepare(self, fs):
         """A fresh, mounted filesystem whose root everybody may search."""
+        if self.only not in (None, fs.fstype):
+            raise Unusable(f"these tests are for {self.only}, not for {fs.fstype}")
         if fs.is_mounted():
             raise Unusable(f"{fs.mnt} is in use")
         os.umask(0o022)
@@ -369,6 +367,7 @@ class Suite:
 
         def action():
             if not fs.is_mounted():
+                fs.load()
                 fs.mount()
             here = fs.mnt / test.__name__
             here.mkdir()

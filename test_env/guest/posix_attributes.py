@@ -176,12 +176,8 @@ def xattr_calls(fs, here):
     os.setxattr(path, "user.empty", b"")
     os.setxattr(path, "trusted.secret", b"\x00\xff" * 20)
     os.setxattr(path, "user.one", b"replaced by something longer")
-    expect_errno(
-        errno.EEXIST, os.setxattr, path, "user.one", b"", flags=os.XATTR_CREATE
-    )
-    expect_errno(
-        errno.ENODATA, os.setxattr, path, "user.no", b"", flags=os.XATTR_REPLACE
-    )
+    expect_errno(errno.EEXIST, os.setxattr, path, "user.one", b"", flags=os.XATTR_CREATE)
+    expect_errno(errno.ENODATA, os.setxattr, path, "user.no", b"", flags=os.XATTR_REPLACE)
     expect_errno(errno.ENODATA, os.getxattr, path, "user.no")
     expect_errno(errno.ENODATA, os.removexattr, path, "user.no")
     expect_errno(errno.EOPNOTSUPP, os.setxattr, path, "nonsense.name", b"")

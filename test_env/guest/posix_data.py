@@ -242,16 +242,15 @@ def mmap_shared(fs, here):
     path = here / "file"
     path.write_bytes(bytes(10 * PAGE + 100))
     os.truncate(path, 300 * PAGE)
-    with open(path, "rb+") as file:
-        with mmap.mmap(file.fileno(), 300 * PAGE) as memory:
-            memory[0:5] = b"first"
-            memory[10 * PAGE + 98 : 10 * PAGE + 102] = b"edge"
-            memory[200 * PAGE : 200 * PAGE + 4] = b"hole"
-            expect_equal(os.pread(file.fileno(), 5, 0), b"first", "read before msync")
-            os.pwrite(file.fileno(), b"written", PAGE)
-            expect_equal(memory[PAGE : PAGE + 7], b"written", "load after write")
-            memory.flush()
-            memory[250 * PAGE : 250 * PAGE + 4] = b"late"
+    with open(path, "rb+") as file, mmap.mmap(file.fileno(), 300 * PAGE) as memory:
+        memory[0:5] = b"first"
+        memory[10 * PAGE + 98 : 10 * PAGE + 102] = b"edge"
+        memory[200 * PAGE : 200 * PAGE + 4] = b"hole"
+        expect_equal(os.pread(file.fileno(), 5, 0), b"first", "read before msync")
+        os.pwrite(file.fileno(), b"written", PAGE)
+        expect_equal(memory[PAGE : PAGE + 7], b"written", "load after write")
+        memory.flush()
+        memory[250 * PAGE : 250 * PAGE + 4] = b"late"
     drop_caches()
     expected = bytearray(300 * PAGE)
     expected[0:5] = b"first"
@@ -269,10 +268,9 @@ def mmap_small_file(fs, here):
     """A file that lives in its inode can be mapped and changed; bytes after its end stay out."""
     path = here / "file"
     path.write_bytes(b"small file")
-    with open(path, "rb+") as file:
-        with mmap.mmap(file.fileno(), 10) as memory:
-            memory[0:5] = b"SMALL"
-            memory.flush()
+    with open(path, "rb+") as file, mmap.mmap(file.fileno(), 10) as memory:
+        memory[0:5] = b"SMALL"
+        memory.flush()
     os.truncate(path, 200)
     expect_contents(path, b"SMALL file" + bytes(190), "from the cache")
     fs.cycle()

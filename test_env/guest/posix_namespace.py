@@ -111,14 +111,10 @@ def rename_directories(fs, here):
     (here / "from" / "child").mkdir()
     (here / "full" / "file").touch()
     (here / "file").touch()
-    expect_errno(
-        (errno.ENOTEMPTY, errno.EEXIST), os.rename, here / "from", here / "full"
-    )
+    expect_errno((errno.ENOTEMPTY, errno.EEXIST), os.rename, here / "from", here / "full")
     expect_errno(errno.ENOTDIR, os.rename, here / "from", here / "file")
     expect_errno(errno.EISDIR, os.rename, here / "file", here / "from")
-    expect_errno(
-        errno.EINVAL, os.rename, here / "from", here / "from" / "child" / "below"
-    )
+    expect_errno(errno.EINVAL, os.rename, here / "from", here / "from" / "child" / "below")
     links = here.stat().st_nlink
     os.rename(here / "from", here / "empty")
     expect_equal(here.stat().st_nlink, links - 1, "links of the parent")
@@ -193,9 +189,7 @@ def rmdir_while_open(fs, here):
     descriptor = os.open(here / "folder", os.O_RDONLY | os.O_DIRECTORY)
     os.rmdir(here / "folder")
     expect_equal(os.listdir(descriptor), [], "entries")
-    expect_errno(
-        errno.ENOENT, os.open, "new", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor
-    )
+    expect_errno(errno.ENOENT, os.open, "new", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor)
     os.close(descriptor)
 
 
@@ -226,9 +220,7 @@ def tmpfile(fs, here):
     expect_equal(os.fstat(descriptor).st_nlink, 0, "link count")
     source = f"/proc/self/fd/{descriptor}".encode()
     target = os.fsencode(here / "named")
-    check_call(
-        libc.linkat(AT_FDCWD, source, AT_FDCWD, target, AT_SYMLINK_FOLLOW), "linkat"
-    )
+    check_call(libc.linkat(AT_FDCWD, source, AT_FDCWD, target, AT_SYMLINK_FOLLOW), "linkat")
     os.close(descriptor)
     os.close(os.open(here, os.O_TMPFILE | os.O_RDWR, 0o600))
     fs.cycle()
@@ -274,7 +266,7 @@ def long_names(fs, here):
     for name in odd:
         os.close(os.open(root + b"/" + name, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     fs.cycle()
-    expected = sorted(odd + [b"m" * 255, ("é" * 127).encode()])
+    expected = sorted([*odd, b"m" * 255, ("é" * 127).encode()])
     expect_equal(names(here), expected, "names")
     for name in expected:
         os.stat(root + b"/" + name)

@@ -1,3 +1,262 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Kernels, guests and test runs for VexFS (cargo xtask).
-fn main() {}
+//! `cargo xtask`: the commands over kernels, guests and test runs. Parses the
+//! command line; the library does the work.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use test_env::apt::Apt;
+use test_env::guest::{Config, Disk, Guest, Setup};
+use test_env::harness::{self, Count};
+use test_env::kernel::Kernel;
+use test_env::{check, demo, guest, host, module, tools};
+
+/// Kernels, guests and test runs for VexFS.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Prepare the kernel's build root and the guest's root file system
+    Prepare {
+        /// Fetch Debian's package lists even if they are fresh
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build the tools into build/bin
+    Tools,
+    /// Build the kernel module into build/vexfs.ko
+    Module,
+    /// Lint the kernel module
+    ModuleClippy,
+    /// List the panicking symbols of the module, and what refers to them
+    Panics {
+        /// Fail if there are more than this
+        #[arg(long)]
+        max: Option<usize>,
+    },
+    /// Print where the kernel's build root, headers, source and image are
+    Env,
+    /// Run the tests: the workspace's and those in guests
+    Test {
+        /// Only guest tests whose name contains this
+        filter: Option<String>,
+        /// No guest tests
+        #[arg(long, conflicts_with = "filter")]
+        host_only: bool,
+    },
+    /// Format, lint, shell scripts
+    Check,
+    /// The demonstration
+    Demo,
+    /// Guests by hand
+    Guest {
+        #[command(subcommand)]
+        command: GuestTask,
+    },
+}
+
+#[derive(Subcommand)]
+enum GuestTask {
+    /// A shell in a guest with the module and the tools
+    Shell {
+        /// The file that is the guest's /dev/vdb; made if it does not exist
+        #[arg(long)]
+        disk: Option<PathBuf>,
+        /// Memory in MiB
+        #[arg(long, default_value_t = 1024)]
+        memory: u32,
+    },
+    /// Run a shell command in a guest with the module and the tools
+    Run {
+        /// The file that is the guest's /dev/vdb; made if it does not exist
+        #[arg(long)]
+        disk: Option<PathBuf>,
+        /// Share a file or folder as /host/<its name>
+        #[arg(long)]
+        share: Vec<PathBuf>,
+        /// Memory in MiB
+        #[arg(long, default_value_t = 1024)]
+        memory: u32,
+        /// Leave the module out
+        #[arg(long)]
+        bare: bool,
+        /// The command
+        script: String,
+    },
+}
+
+/// Size of a new disk.
+const DISK_BYTES: u64 = 4 << 30;
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Prepare { refresh } => {
+            host::prepare()?;
+            Apt::open(refresh)?;
+            Setup::prepare()?;
+        }
+        Task::Tools => {
+            println!("{}", tools::build()?.display());
+        }
+        Task::Module => {
+            println!("{}", module::build(&kernel()?)?.display());
+        }
+        Task::ModuleClippy => module::clippy(&kernel()?)?,
+        Task::Panics { max } => {
+            let kernel = kernel()?;
+            module::build(&kernel)?;
+            let count = module::print_panics(&kernel)?;
+            if max.is_some_and(|max| count > max) {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Task::Env => {
+            let kernel = kernel()?;
+            println!("release {}", kernel.release());
+            println!("root    {}", kernel.root().path().display());
+            println!("source  {}", kernel.source().display());
+            println!("symvers {}", kernel.symvers().display());
+            println!("image   {}", kernel.image().display());
+        }
+        Task::Test { filter, host_only } => return test(filter, host_only),
+        Task::Check => {
+            return Ok(if check::all()? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Task::Demo => demo::run()?,
+        Task::Guest { command } => return by_hand(command),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn kernel() -> Result<Kernel> {
+    host::prepare()?;
+    Kernel::prepare(&Apt::open(false)?)
+}
+
+fn test(filter: Option<String>, host_only: bool) -> Result<ExitCode> {
+    let mut count = Count::default();
+    if filter.is_none() {
+        count = count.plus(harness::host_tests()?);
+    }
+    if !host_only {
+        match harness::guest_tests(filter.as_deref().unwrap_or_default()) {
+            Ok(guest) => count = count.plus(guest),
+            Err(error) => {
+                println!("guest tests cannot run: {error:#}");
+                count.failed += 1;
+            }
+        }
+    }
+    println!("{count}");
+    Ok(if count.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn by_hand(task: GuestTask) -> Result<ExitCode> {
+    match task {
+        GuestTask::Shell { disk, memory } => {
+            let setup = Setup::with_products()?;
+            let path = match disk {
+                Some(path) => path,
+                None => guest::demo_disk()?,
+            };
+            println!("/dev/vdb is {}; leave with `exit`", path.display());
+            let disks = vec![open_or_create(path)?];
+            let config = Config {
+                disks,
+                memory,
+                terminal: true,
+                ..Config::default()
+            };
+            let guest = Guest::start(&setup, config)?;
+            guest.run("insmod /host/vexfs.ko")?;
+            let (rows, columns) = terminal_size();
+            guest.shell(rows, columns)?;
+            guest.shutdown()?;
+        }
+        GuestTask::Run {
+            disk,
+            share,
+            memory,
+            bare,
+            script,
+        } => {
+            let setup = if bare {
+                Setup::prepare()?
+            } else {
+                Setup::with_products()?
+            };
+            for path in share {
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                setup.share(&[(&path, &name)])?;
+            }
+            let disks = disk.map(open_or_create).transpose()?.into_iter().collect();
+            let guest = Guest::start(
+                &setup,
+                Config {
+                    disks,
+                    memory,
+                    ..Config::default()
+                },
+            )?;
+            if !bare {
+                guest.run("insmod /host/vexfs.ko")?;
+            }
+            let output = guest.output(&script)?;
+            print!("{}", output.text());
+            eprint!("{}", output.errors());
+            let status = output.status;
+            guest.shutdown()?;
+            return Ok(u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_or_create(path: PathBuf) -> Result<Disk> {
+    if path.exists() {
+        return Ok(Disk::file(&path));
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    Disk::create(&path, DISK_BYTES)
+}
+
+/// Rows and columns of the terminal, or the usual ones.
+fn terminal_size() -> (u16, u16) {
+    let size = || {
+        let text = test_env::sys::output_of_terminal("stty", &["size"]).ok()?;
+        let (rows, columns) = text.trim().split_once(' ')?;
+        Some((rows.parse().ok()?, columns.parse().ok()?))
+    };
+    size().unwrap_or((24, 80))
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Entries of the cache: folders made once for given inputs, by one process at
+//! a time, and visible only when they are complete. Knows nothing of contents.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::{project, sys};
+
+/// Days after which an entry that nobody used makes room.
+const KEEP_DAYS: u64 = 14;
+
+/// A lock held by one process at a time, released when dropped or at exit.
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
+
+/// Takes the lock `name`, waiting for whoever holds it.
+///
+/// # Errors
+/// The lock file cannot be opened.
+pub fn lock(name: &str) -> Result<Lock> {
+    let path = project::cache()?.join(format!("{name}.lock"));
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match Flock::lock(file, FlockArg::LockExclusive) {
+        Ok(lock) => Ok(Lock(lock)),
+        Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+/// The folder of kind `kind` for `inputs`; `make` fills it if it is not there.
+///
+/// # Errors
+/// Whatever `make` returns; nothing is left of the entry then but its log.
+pub fn entry(
+    kind: &str,
+    inputs: &[String],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    inputs.hash(&mut hasher);
+    let cache = project::cache()?;
+    let path = cache.join(format!("{kind}-{:016x}", hasher.finish()));
+    let _lock = lock(kind)?;
+    let complete = path.join("complete");
+    if !complete.exists() {
+        remove(&path)?;
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        std::fs::write(path.join("inputs"), inputs.join("\n") + "\n")?;
+        if let Err(error) = make(&path) {
+            let log = path.join("log");
+            if log.exists() {
+                std::fs::copy(&log, cache.join(format!("{kind}-failed.log")))?;
+            }
+            remove(&path)?;
+            return Err(error);
+        }
+        prune(&cache, kind, &path)?;
+    }
+    // Its time says when it was last used.
+    File::create(&complete).with_context(|| format!("cannot touch {}", complete.display()))?;
+    Ok(path)
+}
+
+/// Removes entries of the kind that nobody used for a while.
+fn prune(cache: &Path, kind: &str, keep: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(cache)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let is_kind = name.strip_prefix(kind).is_some_and(|rest| {
+            rest.strip_prefix('-')
+                .is_some_and(|key| key.len() == 16 && key.bytes().all(|b| b.is_ascii_hexdigit()))
+        });
+        if !is_kind || path == keep {
+            continue;
+        }
+        let age = std::fs::metadata(path.join("complete"))
+            .ok()
+            .and_then(|data| data.modified().ok())
+            .and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age.as_secs() > KEEP_DAYS * 24 * 3600) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder that root may own parts of. It stays on its own file system,
+/// so that nothing mounted below could be emptied.
+///
+/// # Errors
+/// The folder cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    let ours = metadata.uid() == nix::unistd::geteuid().as_raw();
+    if ours && std::fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    sys::run(
+        sys::as_root("rm")
+            .args(["-rf", "--one-file-system", "--"])
+            .arg(path),
+    )
+}

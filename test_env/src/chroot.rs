@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A Debian root folder: made by mmdebstrap, entered by chroot. Mounts live in a
+//! mount namespace of the command that needs them, so none is ever left behind.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::apt::{Apt, SUITE};
+use crate::sys;
+
+/// Mounts what a command in the root needs, in its own mount namespace, and
+/// becomes that command. Arguments: the root, the number of folders to bind at
+/// their own path, these folders, then what to execute.
+const ENTER: &str = "\
+root=$1; binds=$2; shift 2
+mount -t proc proc \"$root/proc\"
+while [ \"$binds\" -gt 0 ]; do
+  mkdir -p \"$root$1\"
+  mount --bind \"$1\" \"$root$1\"
+  binds=$((binds - 1)); shift
+done
+exec chroot \"$@\"
+";
+
+/// A root folder.
+pub struct Root {
+    path: PathBuf,
+}
+
+impl Root {
+    /// The root that exists at `path`.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Makes a root at `path` with the given packages (`name` or `name=version`).
+    ///
+    /// # Errors
+    /// mmdebstrap fails; the end of its output is in the error.
+    pub fn create(apt: &Apt, path: PathBuf, packages: &[String], log: &Path) -> Result<Self> {
+        sys::run_logged(
+            sys::as_root("mmdebstrap")
+                .args(["--mode=root", "--variant=minbase", "--architectures=amd64"])
+                .args([
+                    "--aptopt=APT::Install-Recommends false",
+                    "--skip=check/empty",
+                ])
+                .arg(format!("--include={}", packages.join(",")))
+                .arg(SUITE)
+                .arg(&path)
+                .arg(apt.sources_file()),
+            log,
+        )?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A command in the root, as root.
+    pub fn command(&self, program: &str) -> Command {
+        self.enter(&[], None, program)
+    }
+
+    /// A command in the root as the user who called us, with folders of the host
+    /// visible at their own paths.
+    pub fn command_as_user(&self, binds: &[&Path], program: &str) -> Command {
+        let owner = format!("{}:{}", nix::unistd::getuid(), nix::unistd::getgid());
+        self.enter(binds, Some(owner), program)
+    }
+
+    fn enter(&self, binds: &[&Path], user: Option<String>, program: &str) -> Command {
+        let mut command = sys::as_root("unshare");
+        command
+            .args([
+                "--mount",
+                "--propagation=private",
+                "sh",
+                "-euc",
+                ENTER,
+                "enter",
+            ])
+            .arg(&self.path)
+            .arg(binds.len().to_string())
+            .args(binds);
+        if let Some(user) = user {
+            command.arg(format!("--userspec={user}"));
+        }
+        command
+            .arg(&self.path)
+            .args(["env", "-i", "HOME=/tmp", "LC_ALL=C.UTF-8", program]);
+        command
+    }
+}

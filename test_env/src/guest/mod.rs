@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Guests: virtual machines with the stock kernel, in which commands are run,
+//! whose power is cut at will, and whose kernel log is read for defects.
+//!
+//! A guest has its root on /dev/vda (changes are thrown away), the disks it is
+//! given from /dev/vdb on, and the files that it is given under /host, read only;
+//! /host/bin is in the search path. Several may run at once: each keeps all that
+//! it has in a temporary folder of its own.
+
+mod accel;
+mod disk;
+mod link;
+mod log;
+mod volatile;
+
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure, Context, Result};
+
+pub use accel::Accel;
+pub use disk::Disk;
+pub use link::{Output, Running};
+pub use log::defects;
+pub use volatile::{Loss, Volatile};
+
+use crate::kernel::Kernel;
+use crate::protocol::{Exec, PORT};
+use crate::{apt::Apt, host, module, project, rootfs, sys, tools};
+use link::Link;
+
+/// How long a command may take if nothing else is said.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the way down may take.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Everything that guests are made of, prepared once.
+pub struct Setup {
+    release: String,
+    kernel: Kernel,
+    root_image: PathBuf,
+    initramfs: tempfile::NamedTempFile,
+    /// What guests see under /host.
+    host_image: Mutex<Option<PathBuf>>,
+    folder: tempfile::TempDir,
+}
+
+impl Setup {
+    /// Prepares kernel, root file system and agent.
+    ///
+    /// # Errors
+    /// A step fails; the error says which.
+    pub fn prepare() -> Result<Self> {
+        host::prepare()?;
+        let apt = Apt::open(false)?;
+        let kernel = Kernel::prepare(&apt)?;
+        let root_image = rootfs::image(&apt, &kernel)?;
+        let initramfs = tempfile::NamedTempFile::new()?;
+        std::fs::write(initramfs.path(), rootfs::initramfs(&kernel)?)?;
+        let setup = Self {
+            release: kernel.release().to_owned(),
+            kernel,
+            root_image,
+            initramfs,
+            host_image: Mutex::new(None),
+            folder: tempfile::tempdir()?,
+        };
+        setup.share(&[])?;
+        Ok(setup)
+    }
+
+    /// Prepares as [`prepare`](Self::prepare) does, and builds what guests are there
+    /// for: /host/vexfs.ko and /host/bin with the tools.
+    ///
+    /// # Errors
+    /// A build fails.
+    pub fn with_products() -> Result<Self> {
+        let setup = Self::prepare()?;
+        let bin = tools::build()?;
+        let module = module::build(&setup.kernel)?;
+        setup.share(&[(&bin, "bin"), (&module, "vexfs.ko")])?;
+        Ok(setup)
+    }
+
+    /// The kernel of the guests.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Makes files and folders of this machine visible under /host to guests that
+    /// start from now on, beside those shared before. Each is copied under the name
+    /// beside it.
+    ///
+    /// # Errors
+    /// A file cannot be copied.
+    pub fn share(&self, files: &[(&Path, &str)]) -> Result<()> {
+        let tree = self.folder.path().join("host");
+        std::fs::create_dir_all(&tree)?;
+        for (from, name) in files {
+            let to = tree.join(name);
+            if let Some(parent) = to.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            sys::run(Command::new("cp").args(["-rTL", "--"]).arg(from).arg(&to))?;
+        }
+        let mut image = self
+            .host_image
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let number = std::fs::read_dir(self.folder.path())?.count();
+        let path = self.folder.path().join(format!("host{number}.img"));
+        rootfs::make_image(&tree, &path, 0, false, &self.folder.path().join("log"))?;
+        *image = Some(path);
+        Ok(())
+    }
+}
+
+/// How a guest is to be.
+pub struct Config {
+    /// Disks: /dev/vdb and on.
+    pub disks: Vec<Disk>,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// How long the way up may take.
+    pub boot_timeout: Duration,
+    /// How code is executed; probed if not said.
+    pub accel: Option<Accel>,
+    /// Kernel parameters beside the usual ones.
+    pub parameters: String,
+    /// Whether this process's terminal is the guest's first serial port.
+    pub terminal: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            disks: Vec::new(),
+            memory: 1024,
+            cpus: 2,
+            boot_timeout: Duration::from_secs(180),
+            accel: None,
+            parameters: String::new(),
+            terminal: false,
+        }
+    }
+}
+
+impl Config {
+    /// A guest with these disks, and all else as usual.
+    pub fn with_disks(disks: impl IntoIterator<Item = Disk>) -> Self {
+        Self {
+            disks: disks.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A running guest. Dropping it kills it.
+pub struct Guest {
+    qemu: Child,
+    link: Link,
+    console: PathBuf,
+    disks: Vec<Disk>,
+    folder: tempfile::TempDir,
+}
+
+impl Guest {
+    /// Boots a guest and waits until it takes commands.
+    ///
+    /// # Errors
+    /// It does not come up; the error carries the end of its console.
+    pub fn start(setup: &Setup, config: Config) -> Result<Self> {
+        let accel = match config.accel {
+            Some(accel) => accel,
+            None => Accel::probe(setup)?,
+        };
+        let folder = tempfile::Builder::new().prefix("vexfs-guest-").tempdir()?;
+        let socket = folder.path().join("agent");
+        let console = folder.path().join("console");
+        File::create(&console)?;
+        let listener = UnixListener::bind(&socket)?;
+
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args([
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-vga",
+            "none",
+        ])
+        .args(accel.arguments())
+        .arg("-smp")
+        .arg(config.cpus.to_string())
+        .arg("-m")
+        .arg(config.memory.to_string())
+        .arg("-kernel")
+        .arg(setup.kernel.image())
+        .arg("-initrd")
+        .arg(setup.initramfs.path())
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet panic=-1 oops=panic {}",
+            config.parameters
+        ))
+        .arg("-chardev");
+        let log = format!("logfile={},logappend=on", disk::escape(&console));
+        if config.terminal {
+            qemu.arg(format!("stdio,id=console,signal=off,{log}"));
+        } else {
+            qemu.arg(format!("null,id=console,{log}"));
+        }
+        qemu.args(["-serial", "chardev:console"])
+            .arg("-chardev")
+            .arg(format!("socket,id=agent,path={}", disk::escape(&socket)))
+            .args(["-device", "virtio-serial-pci", "-device"])
+            .arg(format!("virtserialport,chardev=agent,name={PORT}"))
+            .args(["-device", "virtio-rng-pci"]);
+        let root = format!(
+            "file={},format=raw,snapshot=on,cache=unsafe",
+            disk::escape(&setup.root_image)
+        );
+        qemu.args(disk::drive_arguments("root", &root, "root"));
+        for (index, disk) in config.disks.iter().enumerate() {
+            qemu.args(disk.arguments(index, folder.path())?);
+        }
+        let shared = setup
+            .host_image
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let shared = shared.context("nothing is shared")?;
+        let shared = format!("file={},format=raw,readonly=on", disk::escape(&shared));
+        qemu.args(disk::drive_arguments("host", &shared, "host"));
+        let errors = folder.path().join("qemu.log");
+        qemu.stdout(if config.terminal {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        })
+        .stdin(if config.terminal {
+            Stdio::inherit()
+        } else {
+            Stdio::null()
+        })
+        .stderr(File::create(&errors)?);
+        let mut qemu = qemu.spawn().context("cannot start qemu-system-x86_64")?;
+
+        let link = accept(&listener, &mut qemu, config.boot_timeout)
+            .and_then(|stream| Link::open(stream, config.boot_timeout));
+        let link = match link {
+            Ok(link) => link,
+            Err(error) => {
+                let _ = qemu.kill();
+                let _ = qemu.wait();
+                let text = [&console, &errors]
+                    .map(|path| sys::tail(&std::fs::read(path).unwrap_or_default()));
+                return Err(error.context(format!("the guest does not boot:\n{}", text.concat())));
+            }
+        };
+        Ok(Self {
+            qemu,
+            link,
+            console,
+            disks: config.disks,
+            folder,
+        })
+    }
+
+    /// Runs a shell command as root, which must succeed; returns its output.
+    ///
+    /// # Errors
+    /// It ends with another status than 0 (the error carries its output), takes too
+    /// long, the guest dies, or the kernel's log shows a defect.
+    pub fn run(&self, script: &str) -> Result<String> {
+        self.checked(script, self.output(script)?)
+    }
+
+    /// [`run`](Self::run), as the ordinary user.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_as_user(&self, script: &str) -> Result<String> {
+        self.checked(script, self.output_as_user(script)?)
+    }
+
+    /// Runs a shell command as root, whatever its status.
+    ///
+    /// # Errors
+    /// It takes too long, the guest dies, or the kernel's log shows a defect.
+    pub fn output(&self, script: &str) -> Result<Output> {
+        self.finish(self.spawn(script)?, COMMAND_TIMEOUT)
+    }
+
+    /// [`output`](Self::output), as the ordinary user.
+    ///
+    /// # Errors
+    /// As `output`.
+    pub fn output_as_user(&self, script: &str) -> Result<Output> {
+        let exec = Exec {
+            argv: shell(script),
+            user: Some(rootfs::USER_ID),
+        };
+        self.finish(self.link.start(&exec, &[])?, COMMAND_TIMEOUT)
+    }
+
+    /// [`run`](Self::run) with another limit of time.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn run_within(&self, script: &str, timeout: Duration) -> Result<String> {
+        self.checked(script, self.finish(self.spawn(script)?, timeout)?)
+    }
+
+    /// Starts a shell command as root and does not wait for it.
+    ///
+    /// # Errors
+    /// The guest is gone.
+    pub fn spawn(&self, script: &str) -> Result<Running> {
+        self.link.start(
+            &Exec {
+                argv: shell(script),
+                user: None,
+            },
+            &[],
+        )
+    }
+
+    /// Writes a file in the guest.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_file(&self, path: &str, contents: &[u8]) -> Result<()> {
+        let argv = ["sh", "-c", "cat > \"$1\"", "sh", path]
+            .map(str::to_owned)
+            .to_vec();
+        let running = self.link.start(&Exec { argv, user: None }, contents)?;
+        self.checked(&format!("write {path}"), running.wait(COMMAND_TIMEOUT)?)?;
+        Ok(())
+    }
+
+    /// All that the kernel has printed so far.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+
+    /// Looks for defects in the kernel's log.
+    ///
+    /// # Errors
+    /// There are; the error carries the end of the log.
+    pub fn check_log(&self) -> Result<()> {
+        check(&self.console())
+    }
+
+    /// Writes everything back, powers off, and looks at the kernel's log.
+    ///
+    /// # Errors
+    /// The guest does not go down, or the log shows a defect.
+    pub fn shutdown(mut self) -> Result<()> {
+        self.link.power_off()?;
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
+        while self.qemu.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                bail!(
+                    "the guest does not power off:\n{}",
+                    sys::tail(self.console().as_bytes())
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for disk in &self.disks {
+            if let Disk::Volatile(volatile) = disk {
+                volatile.settle()?;
+            }
+        }
+        self.check_log()
+    }
+
+    /// Cuts the power. What becomes of unflushed writes on volatile disks depends
+    /// on `seed`.
+    ///
+    /// # Errors
+    /// QEMU cannot be killed, or the log shows a defect up to here.
+    pub fn power_cut(mut self, seed: u64) -> Result<Vec<Loss>> {
+        self.qemu.kill().context("cannot kill QEMU")?;
+        self.qemu.wait()?;
+        let mut losses = Vec::new();
+        for disk in &self.disks {
+            if let Disk::Volatile(volatile) = disk {
+                losses.push(volatile.cut(seed)?);
+            }
+        }
+        self.check_log()?;
+        Ok(losses)
+    }
+
+    /// Gives the terminal to a shell in the guest until it ends. Only for a guest
+    /// that was started with [`Config::terminal`].
+    ///
+    /// # Errors
+    /// The guest dies.
+    pub fn shell(&self, rows: u16, columns: u16) -> Result<()> {
+        let script = format!(
+            "stty rows {rows} cols {columns} < /dev/ttyS0; cd /root; \
+             exec setsid --ctty --wait bash -l < /dev/ttyS0 > /dev/ttyS0 2>&1"
+        );
+        self.spawn(&script)?
+            .wait(Duration::from_secs(7 * 24 * 3600))?;
+        Ok(())
+    }
+
+    fn finish(&self, running: Running, timeout: Duration) -> Result<Output> {
+        let output = running.wait(timeout);
+        // A defect explains a dead guest better than its being dead does.
+        self.check_log()?;
+        output.map_err(|error| {
+            error.context(format!(
+                "end of the console:\n{}",
+                sys::tail(self.console().as_bytes())
+            ))
+        })
+    }
+
+    fn checked(&self, script: &str, output: Output) -> Result<String> {
+        ensure!(
+            output.status == 0,
+            "`{script}` ended with status {}\n{}{}",
+            output.status,
+            sys::tail(&output.stdout),
+            sys::tail(&output.stderr)
+        );
+        Ok(output.text())
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // Already dead after an orderly end; nothing to be done about an error.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+        if let Some(keep) = std::env::var_os("VEXFS_KEEP_CONSOLES") {
+            let name = self.folder.path().file_name().unwrap_or_default();
+            let _ = std::fs::copy(&self.console, Path::new(&keep).join(name));
+        }
+    }
+}
+
+/// Waits for QEMU to connect, or to end.
+fn accept(
+    listener: &UnixListener,
+    qemu: &mut Child,
+    timeout: Duration,
+) -> Result<std::os::unix::net::UnixStream> {
+    listener.set_nonblocking(true)?;
+    let deadline = Instant::now() + timeout;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(status) = qemu.try_wait()? {
+            bail!("QEMU ended: {status}");
+        }
+        ensure!(Instant::now() < deadline, "QEMU does not connect");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["bash", "-c", script].map(str::to_owned).to_vec()
+}
+
+fn check(console: &str) -> Result<()> {
+    let defects = defects(console);
+    if defects.is_empty() {
+        return Ok(());
+    }
+    // From the first defect on, the log tells the story.
+    let first = defects.first().map(String::as_str).unwrap_or_default();
+    let start = console.find(first).unwrap_or(0);
+    let story: Vec<&str> = console
+        .get(start..)
+        .unwrap_or_default()
+        .lines()
+        .take(60)
+        .collect();
+    bail!("the kernel's log shows a defect:\n{}", story.join("\n"))
+}
+
+/// Where the disk of the demonstration is, for the shell to find it again.
+///
+/// # Errors
+/// The build folder cannot be created.
+pub fn demo_disk() -> Result<PathBuf> {
+    Ok(project::build_folder("demo")?.join("disk.img"))
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the host itself must have: a few Debian or Ubuntu packages, installed
+//! when they are missing. Touches nothing of the host besides that.
+
+use anyhow::{bail, Context, Result};
+
+use crate::sys;
+
+/// A program or file of the host, and the package that brings it.
+struct Need {
+    found: fn() -> bool,
+    package: &'static str,
+}
+
+/// What preparing and running guests needs.
+const NEEDS: &[Need] = &[
+    Need {
+        found: || sys::have("mmdebstrap"),
+        package: "mmdebstrap",
+    },
+    Need {
+        found: || sys::have("qemu-system-x86_64"),
+        package: "qemu-system-x86",
+    },
+    Need {
+        found: || sys::have("mke2fs"),
+        package: "e2fsprogs",
+    },
+    Need {
+        found: || sys::have("xz"),
+        package: "xz-utils",
+    },
+    Need {
+        found: || sys::have("nm"),
+        package: "binutils",
+    },
+    Need {
+        found: || sys::have("cc"),
+        package: "gcc",
+    },
+    Need {
+        found: || std::path::Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+        package: "debian-archive-keyring",
+    },
+];
+
+/// Installs the packages that are missing.
+///
+/// # Errors
+/// The machine is not an x86-64 one with apt, or apt fails.
+pub fn prepare() -> Result<()> {
+    if cfg!(not(target_arch = "x86_64")) {
+        bail!("guests are x86-64 so far, and this machine is not");
+    }
+    install_missing(NEEDS)
+}
+
+/// Installs shellcheck when it is missing.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_checks() -> Result<()> {
+    install_missing(&[Need {
+        found: || sys::have("shellcheck"),
+        package: "shellcheck",
+    }])
+}
+
+fn install_missing(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&str> = needs
+        .iter()
+        .filter(|need| !(need.found)())
+        .map(|need| need.package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !sys::have("apt-get") {
+        bail!(
+            "missing: {} (and there is no apt-get to install them with)",
+            missing.join(", ")
+        );
+    }
+    eprintln!("installing {}", missing.join(", "));
+    let log = crate::project::cache()?.join("host-packages.log");
+    let apt = || {
+        let mut command = sys::as_root("env");
+        command.args([
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "--quiet",
+            "--yes",
+        ]);
+        command
+    };
+    sys::run_logged(apt().arg("update"), &log)?;
+    sys::run_logged(
+        apt()
+            .args(["install", "--no-install-recommends"])
+            .args(&missing),
+        &log,
+    )
+    .with_context(|| format!("cannot install {}", missing.join(", ")))
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Kernels, guests and test runs for VexFS: the library behind `cargo xtask`.
+//!
+//! Prepares, from Debian's packages, what a bare machine lacks: a build root
+//! with the stock kernel's headers and a guest's root file system; builds the
+//! module and the tools; boots guests and runs commands in them. It knows how
+//! to use the project's products, and may not reach into their sources.
+
+pub mod apt;
+pub mod cache;
+pub mod check;
+pub mod chroot;
+pub mod cpio;
+pub mod demo;
+pub mod guest;
+pub mod harness;
+pub mod host;
+pub mod kernel;
+pub mod module;
+pub mod project;
+pub mod protocol;
+pub mod rootfs;
+pub mod suite;
+pub mod sys;
+pub mod tools;

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What guests boot from: an image of a small Debian root with the stock
+//! kernel's modules, and the initial root file system. Starts no guest.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::apt::Apt;
+use crate::chroot::Root;
+use crate::cpio::Archive;
+use crate::kernel::Kernel;
+use crate::{cache, sys, tools};
+
+/// Raised when the recipe below changes, so that old entries are not used.
+const RECIPE: &str = "guest root 1";
+
+/// What tests, the demonstration and people in a guest's shell use.
+const PACKAGES: &[&str] = &[
+    "acl",
+    "attr",
+    "coreutils",
+    "diffutils",
+    "e2fsprogs",
+    "file",
+    "findutils",
+    "grep",
+    "kmod",
+    "less",
+    "mount",
+    "nano",
+    "procps",
+    "psmisc",
+    "python3",
+    "python3-numpy",
+    "rsync",
+    "sed",
+    "strace",
+    "tar",
+    "util-linux",
+    "xxd",
+];
+
+/// The ordinary user of the guest.
+pub const USER: &str = "reader";
+/// His number, and his group's.
+pub const USER_ID: u32 = 1000;
+
+/// Modules that the initial root file system loads, in this order.
+const BOOT_MODULES: &[&str] = &["kernel/drivers/block/virtio_blk.ko"];
+
+/// Free space of the image.
+const SLACK_BYTES: u64 = 512 << 20;
+
+/// The image of the root file system for guests with this kernel.
+///
+/// # Errors
+/// A step of its making fails.
+pub fn image(apt: &Apt, kernel: &Kernel) -> Result<PathBuf> {
+    let mut inputs = vec![RECIPE.to_owned(), kernel.modules().display().to_string()];
+    inputs.extend(apt.versions(PACKAGES)?);
+    let entry = cache::entry("guest-root", &inputs, |folder| {
+        eprintln!("preparing the guest's root file system");
+        make(apt, kernel, folder)
+    })?;
+    Ok(entry.join("root.img"))
+}
+
+fn make(apt: &Apt, kernel: &Kernel, folder: &Path) -> Result<()> {
+    let log = folder.join("log");
+    let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
+    let root = Root::create(apt, folder.join("root"), &packages, &log)?;
+    sys::run_logged(
+        sys::as_root("cp")
+            .arg("-a")
+            .arg(kernel.modules().parent().context("no parent")?)
+            .arg(root.path().join("usr/lib/")),
+        &log,
+    )?;
+    sys::run_logged(root.command("depmod").arg(kernel.release()), &log)?;
+    let id = USER_ID.to_string();
+    sys::run_logged(
+        root.command("useradd")
+            .args(["--create-home", "--shell=/bin/bash", "--uid", &id, USER]),
+        &log,
+    )?;
+    sys::run_logged(root.command("mkdir").args(["/host", "/mnt/vexfs"]), &log)?;
+    let image = folder.join("root.img");
+    make_image(root.path(), &image, SLACK_BYTES, true, &log)?;
+    cache::remove(root.path())
+}
+
+/// An ext4 image of a folder, with `slack` bytes to spare. The tree is read as
+/// root when `as_root` is set.
+///
+/// # Errors
+/// mke2fs fails.
+pub fn make_image(
+    folder: &Path,
+    image: &Path,
+    slack: u64,
+    as_root: bool,
+    log: &Path,
+) -> Result<()> {
+    let command = |program: &str| {
+        if as_root {
+            sys::as_root(program)
+        } else {
+            Command::new(program)
+        }
+    };
+    let used = sys::output(
+        command("du")
+            .args(["--summarize", "--block-size=1", "--"])
+            .arg(folder),
+    )?;
+    let used: u64 = used
+        .split_whitespace()
+        .next()
+        .unwrap_or_default()
+        .parse()
+        .context("du")?;
+    // Blocks for inode tables and bitmaps come on top: a sixteenth is plenty.
+    let kibibytes = (used + used / 16 + slack).div_ceil(1024) + 4096;
+    // No journal: the image is never written to, only overlays of it are.
+    sys::run_logged(
+        command(
+            &sys::find("mke2fs")
+                .context("mke2fs is missing")?
+                .to_string_lossy(),
+        )
+        .args([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-O",
+            "^has_journal",
+            "-m",
+            "0",
+            "-d",
+        ])
+        .arg(folder)
+        .arg(image)
+        .arg(format!("{kibibytes}k")),
+        log,
+    )?;
+    if as_root {
+        let owner = format!("{}:{}", nix::unistd::getuid(), nix::unistd::getgid());
+        sys::run_logged(sys::as_root("chown").arg(owner).arg(image), log)?;
+    }
+    Ok(())
+}
+
+/// The initial root file system: process 1 and the drivers of the root disk.
+///
+/// # Errors
+/// The agent cannot be built, or a driver is missing.
+pub fn initramfs(kernel: &Kernel) -> Result<Vec<u8>> {
+    let agent = tools::build_agent()?;
+    let mut archive = Archive::default();
+    for folder in ["dev", "proc", "sys", "root", "modules"] {
+        archive.folder(folder);
+    }
+    archive.file(
+        "init",
+        &std::fs::read(&agent).with_context(|| format!("cannot read {}", agent.display()))?,
+    );
+    for (number, module) in BOOT_MODULES.iter().enumerate() {
+        let compressed = kernel.modules().join(format!("{module}.xz"));
+        let output = Command::new("xz")
+            .args(["--decompress", "--stdout"])
+            .arg(&compressed)
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "cannot unpack {}",
+            compressed.display()
+        );
+        archive.file(&format!("modules/{number:02}.ko"), &output.stdout);
+    }
+    Ok(archive.finish())
+}
