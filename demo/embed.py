@@ -67,9 +67,7 @@ def find_notes(root):
         for path in (root / "notes").rglob("*")
         if path.suffix in (".txt", ".md") and path.is_file()
     ]
-    found = sorted(
-        (path.relative_to(root).as_posix(), path.read_bytes()) for path in paths
-    )
+    found = sorted((path.relative_to(root).as_posix(), path.read_bytes()) for path in paths)
     if not found:
         sys.exit(f"embed.py: no notes below {root / 'notes'}")
     return found
