@@ -9,11 +9,12 @@ use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::ialloc;
 use crate::io::{ReadBlocks, Transaction};
-use crate::tree::{self, Which};
 use layout::block::BlockKind;
 use layout::bytes;
 use layout::group::GroupDesc;
-use layout::inode::{mode, Fork, Inode, Slot, Time, FLAG_SYSTEM, INODES_PER_BLOCK, INODE_SIZE, KNOWN_FLAGS};
+use layout::inode::{
+    mode, Fork, Inode, Slot, Time, FLAG_SYSTEM, INODES_PER_BLOCK, INODE_SIZE, KNOWN_FLAGS,
+};
 use layout::{ino, LINK_MAX};
 
 /// Blocks that one [`store`] changes.
@@ -24,11 +25,10 @@ pub const STORE_CREDITS: u32 = 1;
 /// Errors: [`Error::Corrupt`] if there is no such number (it came from disk; numbers from users go through
 /// [`load_handle`]) or the inode is damaged; [`Error::Io`].
 pub fn load_slot<R: ReadBlocks>(io: &R, ino: u64) -> Result<Slot> {
-    let place = io
-        .sb()
-        .geometry
-        .inode_place(ino)
-        .ok_or(Error::corrupt(0, "an inode number lies outside the filesystem"))?;
+    let place = io.sb().geometry.inode_place(ino).ok_or(Error::corrupt(
+        0,
+        "an inode number lies outside the filesystem",
+    ))?;
     let block = io.read(place.block, BlockKind::InodeTable)?;
     let raw = bytes::slice(&*block, place.offset, INODE_SIZE)
         .ok_or(Error::Internal("an inode lies outside its block"))?;
@@ -91,7 +91,8 @@ fn put<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, raw: &[u8; INODE_SIZE]) -> 
         .inode_place(ino)
         .ok_or(Error::Internal("storing an inode that cannot be"))?;
     let mut block = cx.io.modify(place.block, BlockKind::InodeTable)?;
-    bytes::put(&mut *block, place.offset, raw).ok_or(Error::Internal("an inode lies outside its block"))
+    bytes::put(&mut *block, place.offset, raw)
+        .ok_or(Error::Internal("an inode lies outside its block"))
 }
 
 /// What the caller decides about a new inode.
@@ -145,12 +146,19 @@ pub(crate) fn blank(new: &NewInode<'_>, now: Time) -> Inode {
 /// Takes a number near directory `near` for a [`blank`] inode and begins a new generation of it. The caller stores the inode.
 ///
 /// Errors: clean [`Error::NoInodes`]; the dirty ones.
-pub(crate) fn enlist<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, near: u64) -> Result<()> {
+pub(crate) fn enlist<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    near: u64,
+) -> Result<()> {
     let ino = ialloc::alloc_inode(cx, near, inode.is_dir())?;
     let slot = load_slot(cx.io, ino)?;
     if matches!(slot, Slot::Used(_)) {
         let block = cx.io.sb().geometry.inode_place(ino).map_or(0, |p| p.block);
-        return Err(Error::corrupt(block, "an inode in use is free in the inode bitmap"));
+        return Err(Error::corrupt(
+            block,
+            "an inode in use is free in the inode bitmap",
+        ));
     }
     inode.ino = ino;
     // 0 means "any generation" to some users of file handles.
@@ -160,7 +168,11 @@ pub(crate) fn enlist<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, near
 
 /// Gives an inode back whose forks hold no blocks any more.
 pub(crate) fn free<T: Transaction>(cx: &mut Cx<'_, T>, inode: &Inode) -> Result<()> {
-    put(cx, inode.ino, &Inode::freed_bytes(inode.ino, inode.generation))?;
+    put(
+        cx,
+        inode.ino,
+        &Inode::freed_bytes(inode.ino, inode.generation),
+    )?;
     ialloc::free_inode(cx, inode.ino, inode.is_dir())
 }
 
@@ -190,7 +202,11 @@ pub struct SetAttributes {
 /// Changes attributes of an inode and returns it. The change counter is raised unless only the access time changes.
 ///
 /// Errors, clean: [`Error::Stale`], [`Error::Range`] for unknown flags and nanoseconds above 10^9.
-pub fn set_attributes<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, set: &SetAttributes) -> Result<Inode> {
+pub fn set_attributes<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    ino: u64,
+    set: &SetAttributes,
+) -> Result<Inode> {
     let mut inode = load(cx.io, ino)?;
     apply(&mut inode, set)?;
     store(cx, &inode)?;
@@ -205,7 +221,10 @@ fn apply(inode: &mut Inode, set: &SetAttributes) -> Result<()> {
     if times.iter().flatten().any(|t| t.nsec >= 1_000_000_000) {
         return Err(Error::Range("nanoseconds out of range"));
     }
-    if set.flags.is_some_and(|f| f & !(KNOWN_FLAGS & !FLAG_SYSTEM) != 0) {
+    if set
+        .flags
+        .is_some_and(|f| f & !(KNOWN_FLAGS & !FLAG_SYSTEM) != 0)
+    {
         return Err(Error::Range("unknown inode flags"));
     }
     if let Some(m) = set.mode {
@@ -221,7 +240,10 @@ fn apply(inode: &mut Inode, set: &SetAttributes) -> Result<()> {
     }
     inode.project = set.project.unwrap_or(inode.project);
     inode.default_index = set.default_index.unwrap_or(inode.default_index);
-    let only_atime = SetAttributes { atime: None, ..*set };
+    let only_atime = SetAttributes {
+        atime: None,
+        ..*set
+    };
     if !only_atime.is_empty() {
         inode.version = inode.version.wrapping_add(1);
     }
@@ -245,7 +267,9 @@ impl SetAttributes {
             && atime.is_none()
             && mtime.is_none()
             && ctime.is_none()
-            && [uid, gid, flags, project, default_index].iter().all(|v| v.is_none())
+            && [uid, gid, flags, project, default_index]
+                .iter()
+                .all(|v| v.is_none())
     }
 }
 
@@ -282,29 +306,4 @@ pub(crate) fn drop_link(inode: &mut Inode) -> Result<()> {
         .checked_sub(1)
         .ok_or(Error::corrupt(0, "an inode has more names than links"))?;
     Ok(())
-}
-
-/// Upper bound of the blocks that `n` insertions into one tree may allocate together. A single one splits each level once;
-/// further ones fill what was split before: each splits at most one leaf, and of 32 leaf splits at most one splits a node above.
-pub(crate) fn insert_blocks(inode: &Inode, which: Which, n: u64) -> u64 {
-    let one = tree::new_blocks(inode, which);
-    match n {
-        0 => 0,
-        1 => one,
-        _ => n
-            .saturating_add(n / 32)
-            .saturating_add(one.saturating_mul(2)),
-    }
-}
-
-/// Turns an error that would have been clean into [`Error::Internal`]: the operation has changed something before, and had
-/// checked that this cannot happen.
-pub(crate) fn surely<X>(result: Result<X>) -> Result<X> {
-    result.map_err(|e| {
-        if e.is_clean() {
-            Error::Internal("a condition that was checked does not hold after the first change")
-        } else {
-            e
-        }
-    })
 }

@@ -19,12 +19,13 @@
 //! | [`namei`] | create, link, unlink, rename: operations on several inodes |
 //! | [`xattr`] | extended attributes |
 //! | [`vector`] | indexes, records, segments |
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
 pub mod budget;
 pub mod cx;
+pub mod dir;
 pub mod error;
 pub mod extent;
 mod extent_free;
@@ -35,9 +36,12 @@ pub mod io;
 pub mod node;
 pub mod space;
 pub mod symlink;
+#[cfg(test)]
+mod test_hash;
 pub mod tree;
 mod tree_write;
 pub mod vector;
+pub mod xattr;
 
 pub use cx::Cx;
 pub use error::{Error, Result};
