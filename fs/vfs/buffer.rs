@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Metadata blocks in the buffer cache: verified when they come from disk, read through shared guards, changed through exclusive
+//! guards inside a journal handle, sealed when their transaction commits.
+//!
+//! It may not know what a block means; the caller says its *kind*, a small number, and brings the functions that verify and seal.
+//!
+//! # Who may look at a block when
+//!
+//! [`Buffers`] stands for the right to look at all metadata blocks of a device. `&Buffers` gives shared guards. `&mut Buffers`
+//! opens an [`Update`], the only way to exclusive guards; while it lives nobody has a shared guard from outside. Inside an update
+//! several guards live at once, so a table of borrows decides at run time, as `RefCell` does. Put [`Buffers`] behind a
+//! [`super::RwSemaphore`] and the compiler checks the rest. Guards cannot outlive the lock or the handle that they were made under.
+
+use super::{bindings, code, to_result, BlockDevice, Handle, Result};
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use kernel::prelude::*;
+
+/// Kinds of blocks are numbers below this.
+pub(crate) const MAX_KINDS: u32 = 16;
+
+/// A reference to a buffer head with `SIZE` bytes of data that are up to date.
+///
+/// # Invariants
+///
+/// `bh` is valid, owned once by this value, mapped to `SIZE` bytes, and was up to date when this value was made.
+struct Buffer<const SIZE: usize> {
+    bh: NonNull<bindings::buffer_head>,
+}
+
+impl<const SIZE: usize> Buffer<SIZE> {
+    fn block(&self) -> u64 {
+        // SAFETY: The buffer is valid, by the invariant; the number does not change while a reference is held.
+        unsafe { (*self.bh.as_ptr()).b_blocknr }
+    }
+
+    fn data(&self) -> *mut [u8; SIZE] {
+        // SAFETY: The buffer is valid, by the invariant; the pointer does not change while a reference is held.
+        unsafe { (*self.bh.as_ptr()).b_data.cast() }
+    }
+
+    fn verified_as(&self, kind: u32) -> bool {
+        // SAFETY: The buffer is valid; the bits from `RVFS_BH_VERIFIED` on are free for the filesystem's use.
+        unsafe { bindings::rvfs_buffer_test(self.bh.as_ptr(), bindings::RVFS_BH_VERIFIED + kind) }
+    }
+
+    fn set_verified(&self, kind: u32) {
+        // SAFETY: As in `verified_as`.
+        unsafe { bindings::rvfs_buffer_set(self.bh.as_ptr(), bindings::RVFS_BH_VERIFIED + kind) };
+    }
+
+    fn clear_verified(&self) {
+        for kind in 0..MAX_KINDS {
+            if self.verified_as(kind) {
+                // SAFETY: As in `verified_as`.
+                unsafe {
+                    bindings::rvfs_buffer_clear(self.bh.as_ptr(), bindings::RVFS_BH_VERIFIED + kind)
+                };
+            }
+        }
+    }
+}
+
+impl<const SIZE: usize> Drop for Buffer<SIZE> {
+    fn drop(&mut self) {
+        // SAFETY: This value owns a reference, by the invariant.
+        unsafe { bindings::rvfs_put_bh(self.bh.as_ptr()) };
+    }
+}
+
+/// The metadata blocks of one device. See the module's text.
+///
+/// # Invariants
+///
+/// There is one value per mounted device, made by [`super::NewSuperBlock::take_buffers`]. `borrows` is used only by an [`Update`],
+/// of which there is at most one, and by its guards, all on one thread.
+pub(crate) struct Buffers<const SIZE: usize> {
+    device: BlockDevice,
+    blocks: u64,
+    borrows: BorrowTable,
+}
+
+// SAFETY: The device may be used on any thread, and the table of borrows is only used through `&mut self`.
+unsafe impl<const SIZE: usize> Send for Buffers<SIZE> {}
+// SAFETY: Methods that take `&self` do not use the table of borrows, by the invariant.
+unsafe impl<const SIZE: usize> Sync for Buffers<SIZE> {}
+
+impl<const SIZE: usize> Buffers<SIZE> {
+    /// # Safety
+    ///
+    /// There must be no other value for the device.
+    pub(super) unsafe fn new(device: BlockDevice) -> Self {
+        let blocks = device.size() / SIZE as u64;
+        // INVARIANT: The only one, by the caller's promise.
+        Self {
+            device,
+            blocks,
+            borrows: BorrowTable::new(),
+        }
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &BlockDevice {
+        &self.device
+    }
+
+    /// Number of whole blocks of the device.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn get(&self, block: u64) -> Result<Buffer<SIZE>> {
+        if block >= self.blocks {
+            return Err(code::ERANGE);
+        }
+        // SAFETY: The device is open, and the block lies on it.
+        let bh = unsafe {
+            bindings::__bread_gfp(
+                self.device.as_ptr(),
+                block,
+                SIZE as u32,
+                bindings::RVFS_GFP_MOVABLE,
+            )
+        };
+        // INVARIANT: `__bread_gfp` gives a reference to an up-to-date buffer of the size asked for.
+        Ok(Buffer {
+            bh: NonNull::new(bh).ok_or(code::EIO)?,
+        })
+    }
+
+    /// Reads `block` as a block of `kind`. `verify` is called unless the block passed it for this kind since it came from disk.
+    ///
+    /// Errors: `ERANGE` beyond the device, `EIO`, and what `verify` gives.
+    pub(crate) fn read<E: From<Error>>(
+        &self,
+        block: u64,
+        kind: u32,
+        verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
+    ) -> Result<BufRef<'_, SIZE>, E> {
+        let buffer = self.verified(block, kind, verify)?;
+        Ok(BufRef {
+            buffer,
+            _slot: None,
+            _lock: PhantomData,
+        })
+    }
+
+    fn verified<E: From<Error>>(
+        &self,
+        block: u64,
+        kind: u32,
+        verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
+    ) -> Result<Buffer<SIZE>, E> {
+        if kind >= MAX_KINDS {
+            return Err(Error::from(code::EINVAL).into());
+        }
+        let buffer = self.get(block)?;
+        if !buffer.verified_as(kind) {
+            // SAFETY: The data is valid, and no exclusive guard of the block exists: outside of an update because `&self` is
+            // borrowed, inside of one because the table of borrows was asked first.
+            verify(unsafe { &*buffer.data() })?;
+            buffer.set_verified(kind);
+        }
+        Ok(buffer)
+    }
+
+    /// Starts reading `len` blocks from `start` without waiting. Blocks beyond the device are ignored.
+    pub(crate) fn prefetch(&self, start: u64, len: u32) {
+        let end = start.saturating_add(u64::from(len)).min(self.blocks);
+        for block in start..end {
+            // SAFETY: The device is open, and the block lies on it.
+            unsafe { bindings::__breadahead(self.device.as_ptr(), block, SIZE as u32) };
+        }
+    }
+
+    /// Drops cached copies of blocks that hold file data from now on, so that none of them is ever written over it.
+    pub(crate) fn forget_aliases(&self, start: u64, len: u64) {
+        // SAFETY: The device is open.
+        unsafe { bindings::clean_bdev_aliases(self.device.as_ptr(), start, len) };
+    }
+
+    /// Opens the changing side, for blocks changed under `handle`.
+    pub(crate) fn update<'a, S: BlockSeal<SIZE>>(
+        &'a mut self,
+        handle: &'a Handle<'a, S, SIZE>,
+    ) -> Update<'a, S, SIZE> {
+        // Guards of an earlier update cannot exist any more, as they would borrow `self`; leaked ones are not reachable.
+        self.borrows.clear();
+        Update {
+            buffers: self,
+            handle,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+/// The changing side of [`Buffers`], inside one journal handle.
+pub(crate) struct Update<'a, S: BlockSeal<SIZE>, const SIZE: usize> {
+    buffers: &'a Buffers<SIZE>,
+    handle: &'a Handle<'a, S, SIZE>,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
+    /// The handle that changes belong to.
+    pub(crate) fn handle(&self) -> &'a Handle<'a, S, SIZE> {
+        self.handle
+    }
+
+    /// The blocks.
+    pub(crate) fn buffers(&self) -> &'a Buffers<SIZE> {
+        self.buffers
+    }
+
+    /// As [`Buffers::read`]. Errors: also `EDEADLK` if an exclusive guard of the block exists.
+    pub(crate) fn read<E: From<Error>>(
+        &self,
+        block: u64,
+        kind: u32,
+        verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
+    ) -> Result<BufRef<'a, SIZE>, E> {
+        let slot = self.buffers.borrows.share(block)?;
+        let buffer = self.buffers.verified(block, kind, verify)?;
+        Ok(BufRef {
+            buffer,
+            _slot: Some(slot),
+            _lock: PhantomData,
+        })
+    }
+
+    /// Gives a block to change, after reading and verifying it as [`Buffers::read`] does. It is sealed when the transaction
+    /// commits, and counts against the handle's credits the first time.
+    ///
+    /// Errors: `EDEADLK` if a guard of the block exists; what jbd2 says (`EROFS` after an abort, `ENOSPC` without credits).
+    pub(crate) fn modify<E: From<Error>>(
+        &self,
+        block: u64,
+        kind: u32,
+        verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
+    ) -> Result<BufMut<'a, SIZE>, E> {
+        let slot = self.buffers.borrows.exclude(block)?;
+        let buffer = self.buffers.verified(block, kind, verify)?;
+        // SAFETY: The handle is open and the buffer valid.
+        to_result(unsafe {
+            bindings::jbd2_journal_get_write_access(self.handle.as_ptr(), buffer.bh.as_ptr())
+        })?;
+        self.journalled(buffer, kind, slot).map_err(Into::into)
+    }
+
+    /// Gives a block that was just allocated, filled with zeros, without reading it.
+    ///
+    /// Errors: as [`Update::modify`].
+    pub(crate) fn create(&self, block: u64, kind: u32) -> Result<BufMut<'a, SIZE>> {
+        let slot = self.buffers.borrows.exclude(block)?;
+        if block >= self.buffers.blocks || kind >= MAX_KINDS {
+            return Err(code::ERANGE);
+        }
+        // SAFETY: The device is open, and the block lies on it.
+        let bh = unsafe { bindings::rvfs_getblk(self.buffers.device.as_ptr(), block, SIZE as u32) };
+        // INVARIANT: The reference is ours; the buffer is brought up to date before anybody looks at it.
+        let buffer = Buffer {
+            bh: NonNull::new(bh).ok_or(code::ENOMEM)?,
+        };
+        // SAFETY: The buffer is valid. It is locked while it is filled, and no guard of it exists.
+        unsafe { bindings::rvfs_lock_buffer(bh) };
+        // SAFETY: The handle is open, the buffer valid and locked, as the function demands of a buffer that is not up to date.
+        let result = to_result(unsafe {
+            bindings::jbd2_journal_get_create_access(self.handle.as_ptr(), bh)
+        });
+        if result.is_ok() {
+            buffer.clear_verified();
+            // SAFETY: The data is `SIZE` bytes, and nobody looks at it.
+            unsafe {
+                core::ptr::write_bytes(buffer.data().cast::<u8>(), 0, SIZE);
+                bindings::rvfs_set_buffer_uptodate(bh);
+            }
+        }
+        // SAFETY: The buffer was locked above.
+        unsafe { bindings::unlock_buffer(bh) };
+        result?;
+        buffer.set_verified(kind);
+        self.journalled(buffer, kind, slot)
+    }
+
+    fn journalled(
+        &self,
+        buffer: Buffer<SIZE>,
+        kind: u32,
+        slot: BorrowSlot<'a>,
+    ) -> Result<BufMut<'a, SIZE>> {
+        let bh = buffer.bh.as_ptr();
+        let trigger = self
+            .handle
+            .journal()
+            .seals()
+            .trigger(kind)
+            .ok_or(code::EINVAL)?;
+        // SAFETY: The handle has write access to the buffer; the trigger lives as long as the journal,
+        // which owns it.
+        unsafe { bindings::jbd2_journal_set_triggers(bh, trigger) };
+        // The commit waits for the handle, so telling jbd2 before the change is as good as telling it after, and an error comes
+        // before anything was changed.
+        // SAFETY: The handle has write access to the buffer.
+        to_result(unsafe { bindings::jbd2_journal_dirty_metadata(self.handle.as_ptr(), bh) })?;
+        Ok(BufMut {
+            buffer,
+            _slot: slot,
+            _lock: PhantomData,
+        })
+    }
+
+    /// Block `block` is free from now on: it leaves the transaction if it was changed in it, and older copies of it in the
+    /// journal will not be replayed.
+    ///
+    /// Errors: `EDEADLK` if a guard of the block exists; what jbd2 says.
+    pub(crate) fn forget(&self, block: u64) -> Result {
+        let _slot = self.buffers.borrows.exclude(block)?;
+        if block >= self.buffers.blocks {
+            return Err(code::ERANGE);
+        }
+        // SAFETY: The device is open and the block lies on it.
+        let bh = unsafe { bindings::rvfs_getblk(self.buffers.device.as_ptr(), block, SIZE as u32) };
+        let buffer: Buffer<SIZE> = Buffer {
+            bh: NonNull::new(bh).ok_or(code::ENOMEM)?,
+        };
+        buffer.clear_verified();
+        // `jbd2_journal_revoke` consumes a reference.
+        // SAFETY: The buffer is valid.
+        unsafe { bindings::rvfs_get_bh(bh) };
+        // SAFETY: The handle is open and the buffer valid.
+        to_result(unsafe { bindings::jbd2_journal_revoke(self.handle.as_ptr(), block, bh) })
+    }
+}
+
+/// A shared guard of one block.
+pub(crate) struct BufRef<'a, const SIZE: usize> {
+    buffer: Buffer<SIZE>,
+    _slot: Option<BorrowSlot<'a>>,
+    _lock: PhantomData<(&'a Buffers<SIZE>, *mut ())>,
+}
+
+impl<const SIZE: usize> BufRef<'_, SIZE> {
+    /// The block's number.
+    pub(crate) fn block(&self) -> u64 {
+        self.buffer.block()
+    }
+}
+
+impl<const SIZE: usize> Deref for BufRef<'_, SIZE> {
+    type Target = [u8; SIZE];
+
+    fn deref(&self) -> &[u8; SIZE] {
+        // SAFETY: The data is valid while the reference to the buffer is held. No exclusive guard of the block exists (see the
+        // module's text). What may write meanwhile is the seal at commit: it stores a checksum, which is only looked at
+        // by the verification before the first guard, and by nobody through a guard; a race that is harmless in the
+        // kernel's memory model.
+        unsafe { &*self.buffer.data() }
+    }
+}
+
+/// An exclusive guard of one block: what is written through it belongs to the transaction.
+pub(crate) struct BufMut<'a, const SIZE: usize> {
+    buffer: Buffer<SIZE>,
+    _slot: BorrowSlot<'a>,
+    _lock: PhantomData<(&'a mut Buffers<SIZE>, *mut ())>,
+}
+
+impl<const SIZE: usize> Deref for BufMut<'_, SIZE> {
+    type Target = [u8; SIZE];
+
+    fn deref(&self) -> &[u8; SIZE] {
+        // SAFETY: The data is valid, and this is its only guard, by the table of borrows. The seal does not run while the handle
+        // is open.
+        unsafe { &*self.buffer.data() }
+    }
+}
+
+impl<const SIZE: usize> DerefMut for BufMut<'_, SIZE> {
+    fn deref_mut(&mut self) -> &mut [u8; SIZE] {
+        // SAFETY: As in `deref`.
+        unsafe { &mut *self.buffer.data() }
+    }
+}
+
+/// Number of blocks that may be guarded at once in an update.
+const MAX_BORROWS: usize = 64;
+
+/// One entry: the block, and how many shared guards it has, or -1 for an exclusive one; 0 is a free entry.
+#[derive(Clone, Copy)]
+struct Borrow {
+    block: u64,
+    count: i32,
+}
+
+/// Who guards what inside an update.
+struct BorrowTable {
+    entries: [Cell<Borrow>; MAX_BORROWS],
+    _not_sync: PhantomData<UnsafeCell<()>>,
+}
+
+impl BorrowTable {
+    fn new() -> Self {
+        Self {
+            entries: [const { Cell::new(Borrow { block: 0, count: 0 }) }; MAX_BORROWS],
+            _not_sync: PhantomData,
+        }
+    }
+
+    fn clear(&mut self) {
+        for entry in &self.entries {
+            entry.set(Borrow { block: 0, count: 0 });
+        }
+    }
+
+    /// The entry of `block`, or else a free one.
+    fn find(&self, block: u64) -> Result<&Cell<Borrow>> {
+        let mut free = None;
+        for entry in &self.entries {
+            let e = entry.get();
+            if e.count == 0 {
+                free = free.or(Some(entry));
+            } else if e.block == block {
+                return Ok(entry);
+            }
+        }
+        free.ok_or(code::EDEADLK)
+    }
+
+    fn share(&self, block: u64) -> Result<BorrowSlot<'_>> {
+        let entry = self.find(block)?;
+        let count = entry.get().count;
+        if count < 0 {
+            return Err(code::EDEADLK);
+        }
+        entry.set(Borrow {
+            block,
+            count: count.saturating_add(1),
+        });
+        Ok(BorrowSlot { entry })
+    }
+
+    fn exclude(&self, block: u64) -> Result<BorrowSlot<'_>> {
+        let entry = self.find(block)?;
+        if entry.get().count != 0 {
+            return Err(code::EDEADLK);
+        }
+        entry.set(Borrow { block, count: -1 });
+        Ok(BorrowSlot { entry })
+    }
+}
+
+/// One borrow, given back when dropped.
+struct BorrowSlot<'a> {
+    entry: &'a Cell<Borrow>,
+}
+
+impl Drop for BorrowSlot<'_> {
+    fn drop(&mut self) {
+        let Borrow { block, count } = self.entry.get();
+        self.entry.set(Borrow {
+            block,
+            count: if count > 0 { count - 1 } else { 0 },
+        });
+    }
+}
+
+/// How blocks are sealed when their transaction commits: a checksum over their final contents is stored in them.
+pub(crate) trait BlockSeal<const SIZE: usize>: Send + Sync + 'static {
+    /// Seals `data`, the contents of `block`, which was changed as a block of `kind`. Called under a spin lock; it may not sleep, and may
+    /// only change bytes that hold the checksum.
+    fn seal(&self, kind: u32, block: u64, data: &mut [u8; SIZE]);
+}
+
+/// jbd2's triggers, one for each kind of block.
+///
+/// # Invariants
+///
+/// Every entry's `owner` points to `seal` of the same table. The table does not move.
+pub(crate) struct SealTable<S, const SIZE: usize> {
+    inner: KBox<SealInner<S>>,
+}
+
+struct SealInner<S> {
+    seal: S,
+    entries: [Trigger<S>; MAX_KINDS as usize],
+}
+
+#[repr(C)]
+struct Trigger<S> {
+    trigger: UnsafeCell<bindings::jbd2_buffer_trigger_type>,
+    owner: *const S,
+    kind: u32,
+}
+
+// SAFETY: The table is not changed after it was made; `S` is `Send` and `Sync`.
+unsafe impl<S: Send + Sync, const SIZE: usize> Send for SealTable<S, SIZE> {}
+// SAFETY: As above.
+unsafe impl<S: Send + Sync, const SIZE: usize> Sync for SealTable<S, SIZE> {}
+
+impl<S: BlockSeal<SIZE>, const SIZE: usize> SealTable<S, SIZE> {
+    /// Makes the table.
+    pub(crate) fn new(seal: S) -> Result<Self> {
+        let mut inner = KBox::new(
+            SealInner {
+                seal,
+                entries: [const {
+                    Trigger {
+                        trigger: UnsafeCell::new(bindings::jbd2_buffer_trigger_type {
+                            t_frozen: Some(frozen::<S, SIZE>),
+                            t_abort: None,
+                        }),
+                        owner: core::ptr::null(),
+                        kind: 0,
+                    }
+                }; MAX_KINDS as usize],
+            },
+            GFP_KERNEL,
+        )?;
+        let owner: *const S = &inner.seal;
+        let mut kind = 0;
+        for entry in &mut inner.entries {
+            entry.owner = owner;
+            entry.kind = kind;
+            kind += 1;
+        }
+        // INVARIANT: All owners were just set, and a box does not move what is in it.
+        Ok(Self { inner })
+    }
+
+    /// The seal.
+    pub(crate) fn seal(&self) -> &S {
+        &self.inner.seal
+    }
+
+    fn trigger(&self, kind: u32) -> Option<*mut bindings::jbd2_buffer_trigger_type> {
+        self.inner
+            .entries
+            .get(kind as usize)
+            .map(|e| e.trigger.get())
+    }
+}
+
+/// jbd2 calls this when a block's contents are final.
+///
+/// # Safety
+///
+/// `trigger` must come from [`SealTable::trigger`] of a living table, `bh` must be valid, and `data` must point to `size` bytes.
+unsafe extern "C" fn frozen<S: BlockSeal<SIZE>, const SIZE: usize>(
+    trigger: *mut bindings::jbd2_buffer_trigger_type,
+    bh: *mut bindings::buffer_head,
+    data: *mut c_void,
+    size: usize,
+) {
+    if size != SIZE {
+        return;
+    }
+    let trigger: *const Trigger<S> = trigger.cast();
+    // SAFETY: The trigger is the first field of an entry of a living table, whose owner is valid by its invariant.
+    let (seal, kind) = unsafe { (&*(*trigger).owner, (*trigger).kind) };
+    // SAFETY: The buffer is valid.
+    let block = unsafe { (*bh).b_blocknr };
+    // SAFETY: jbd2 gives `size` bytes that no handle changes now. Shared guards may exist; see `BufRef::deref`.
+    seal.seal(kind, block, unsafe { &mut *data.cast() });
+}

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! File data: the page cache and iomap, write-back and what is done when it completes.
+//!
+//! A filesystem says where parts of a file are ([`MappingOperations::map`]) and what to do when data has reached the device
+//! ([`MappingOperations::completed`]); reading, caching and writing are the kernel's. Completion runs in process context on a queue of the
+//! filesystem type, so it may start transactions.
+
+use super::{bindings, code, status, task, to_result, FileSystem, INode, Result};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use kernel::prelude::*;
+
+/// What a mapping is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MapRequest {
+    /// First byte.
+    pub(crate) pos: u64,
+    /// Number of bytes; a mapping of fewer is fine, at least one.
+    pub(crate) len: u64,
+    /// To be written: there must be space.
+    pub(crate) write: bool,
+    /// To be filled with zeros: holes may stay.
+    pub(crate) zero: bool,
+    /// Only to be reported (fiemap, bmap, SEEK_HOLE).
+    pub(crate) report: bool,
+    /// For a write through a mapping in memory; the folio is locked.
+    pub(crate) fault: bool,
+    /// For direct I/O.
+    pub(crate) direct: bool,
+    /// Only existing, written space may be used (`EAGAIN` otherwise).
+    pub(crate) overwrite_only: bool,
+}
+
+/// Data that is not in blocks of its own, in memory that has room for growth.
+pub(crate) struct InlineData {
+    bytes: KVec<u8>,
+}
+
+impl InlineData {
+    /// A buffer of `room` bytes that starts with `data`, the rest zeros. `room` is the most that the file can hold in this way, at
+    /// most 4096.
+    pub(crate) fn new(data: &[u8], room: usize) -> Result<Self> {
+        if room == 0 || room > 4096 || data.len() > room {
+            return Err(code::EINVAL);
+        }
+        let _scope = task::nofs();
+        // Memory of a power of two does not cross a page, as iomap demands.
+        let mut bytes = KVec::with_capacity(room.next_power_of_two(), GFP_KERNEL)?;
+        bytes.extend_from_slice(data, GFP_KERNEL)?;
+        bytes.resize(room, 0, GFP_KERNEL)?;
+        Ok(Self { bytes })
+    }
+}
+
+/// Where a part of a file is.
+pub(crate) enum Extent {
+    /// Nowhere: it reads as zeros.
+    Hole,
+    /// On the device, from this byte.
+    Mapped(u64),
+    /// As above, but never written: it reads as zeros.
+    Unwritten(u64),
+    /// In memory that [`MappingOperations::end`] gets back.
+    Inline(InlineData),
+}
+
+/// A mapping.
+pub(crate) struct Mapping {
+    /// First byte in the file; at or before what was asked for.
+    pub(crate) offset: u64,
+    /// Length in bytes; reaches beyond the first byte that was asked for.
+    pub(crate) len: u64,
+    /// Where it is.
+    pub(crate) extent: Extent,
+    /// The space was just allocated: what is not written around the data must be filled with zeros.
+    pub(crate) new: bool,
+    /// Durability of a write to it needs a commit of metadata.
+    pub(crate) dirty: bool,
+    /// Told to [`MappingOperations::is_current`] later.
+    pub(crate) cookie: u64,
+}
+
+/// Data that has reached the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    /// First byte in the file.
+    pub(crate) offset: u64,
+    /// Number of bytes, not beyond the size in memory at the time of the write.
+    pub(crate) len: u64,
+    /// The space was in an unwritten extent.
+    pub(crate) unwritten: bool,
+}
+
+/// A filesystem whose files have data.
+pub(crate) trait MappingOperations: FileSystem {
+    /// Maps a part of a file, making space if `request.write`. Called with the inode's lock (exclusive for writes), or the invalidate lock
+    /// (faults), or only a folio lock (reads) held, and no handle open.
+    fn map(inode: &INode<Self>, request: &MapRequest) -> Result<Mapping>;
+
+    /// Ends what a mapping was used for: `written` bytes from `pos` were written or read. `inline` is what [`Extent::Inline`] carried, with what
+    /// was written to it.
+    fn end(
+        inode: &INode<Self>,
+        request: &MapRequest,
+        written: u64,
+        inline: Option<&[u8]>,
+    ) -> Result;
+
+    /// Whether a mapping with this cookie is still true. May not sleep.
+    fn is_current(inode: &INode<Self>, cookie: u64) -> bool;
+
+    /// Maps a part of a file that is being written back. There must be space already. The folio is locked.
+    fn map_for_write_back(inode: &INode<Self>, pos: u64, len: u64) -> Result<Mapping>;
+
+    /// Whether [`MappingOperations::completed`] is to be called for a write of space that was written before, up to byte `end`. May not sleep.
+    fn wants_completion(inode: &INode<Self>, end: u64) -> bool;
+
+    /// Data has reached the device; until this returns it does not count as written. Called in process context.
+    fn completed(inode: &INode<Self>, what: &Completion) -> Result;
+}
+
+/// The tables of `T`.
+pub(super) struct Tables<T>(PhantomData<T>);
+
+impl<T: MappingOperations> Tables<T> {
+    pub(super) const MAP: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(begin::<T>),
+        iomap_end: Some(end::<T>),
+        iomap_next: None,
+    };
+    pub(super) const WRITE: bindings::iomap_write_ops = bindings::iomap_write_ops {
+        get_folio: None,
+        put_folio: None,
+        iomap_valid: Some(valid::<T>),
+        read_folio_range: None,
+    };
+    const WRITE_BACK: bindings::iomap_writeback_ops = bindings::iomap_writeback_ops {
+        writeback_range: Some(write_back_range::<T>),
+        writeback_submit: Some(write_back_submit::<T>),
+    };
+    pub(super) const DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: Some(direct_done::<T>),
+        submit_io: None,
+        bio_set: core::ptr::null_mut(),
+    };
+    const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
+        read_folio: Some(read_folio::<T>),
+        readahead: Some(readahead::<T>),
+        writepages: Some(write_pages::<T>),
+        dirty_folio: Some(bindings::iomap_dirty_folio),
+        invalidate_folio: Some(bindings::iomap_invalidate_folio),
+        release_folio: Some(bindings::iomap_release_folio),
+        migrate_folio: Some(bindings::filemap_migrate_folio),
+        is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
+        error_remove_folio: Some(bindings::generic_error_remove_folio),
+        bmap: Some(bmap::<T>),
+        // SAFETY: All zeros are a valid table: every pointer in it may be null.
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// For functions of C.
+    pub(super) fn map() -> *const bindings::iomap_ops {
+        &Self::MAP
+    }
+
+    /// For functions of C.
+    pub(super) fn write() -> *const bindings::iomap_write_ops {
+        &Self::WRITE
+    }
+
+    /// For functions of C.
+    pub(super) fn direct() -> *const bindings::iomap_dio_ops {
+        &Self::DIRECT
+    }
+}
+
+/// What finishes writes of files of `T`.
+pub(super) fn completion_work<T: MappingOperations>(
+) -> unsafe extern "C" fn(*mut bindings::work_struct) {
+    complete::<T>
+}
+
+/// `address_space_operations` of `T`.
+pub(super) fn operations<T: MappingOperations>() -> *const bindings::address_space_operations {
+    &Tables::<T>::ADDRESS_SPACE
+}
+
+/// The inode behind a pointer from the kernel.
+///
+/// # Safety
+///
+/// As [`INode::from_raw`].
+unsafe fn inode_of<'a, T: FileSystem>(inode: *mut bindings::inode) -> Result<&'a INode<T>> {
+    // SAFETY: By the caller's promise.
+    unsafe { INode::from_raw(inode) }.ok_or(code::EIO)
+}
+
+fn request(pos: i64, len: i64, flags: u32) -> Result<MapRequest> {
+    Ok(MapRequest {
+        pos: u64::try_from(pos).map_err(|_| code::EINVAL)?,
+        len: u64::try_from(len).map_err(|_| code::EINVAL)?,
+        write: flags & bindings::IOMAP_WRITE != 0,
+        zero: flags & bindings::IOMAP_ZERO != 0,
+        report: flags & bindings::IOMAP_REPORT != 0,
+        fault: flags & bindings::IOMAP_FAULT != 0,
+        direct: flags & bindings::IOMAP_DIRECT != 0,
+        overwrite_only: flags & bindings::IOMAP_OVERWRITE_ONLY != 0,
+    })
+}
+
+/// Writes a mapping into what C gives.
+///
+/// # Safety
+///
+/// `iomap` must be valid, and `inode` the inode that is mapped.
+unsafe fn store(
+    inode: *mut bindings::inode,
+    mapping: Mapping,
+    iomap: *mut bindings::iomap,
+) -> Result {
+    let offset = i64::try_from(mapping.offset).map_err(|_| code::EUCLEAN)?;
+    if mapping.len == 0 {
+        return Err(code::EUCLEAN);
+    }
+    let (kind, addr, inline) = match mapping.extent {
+        Extent::Hole => (bindings::IOMAP_HOLE, bindings::IOMAP_NULL_ADDR as u64, None),
+        Extent::Mapped(addr) => (bindings::IOMAP_MAPPED, addr, None),
+        Extent::Unwritten(addr) => (bindings::IOMAP_UNWRITTEN, addr, None),
+        Extent::Inline(data) => (
+            bindings::IOMAP_INLINE,
+            bindings::IOMAP_NULL_ADDR as u64,
+            Some(data),
+        ),
+    };
+    let mut flags = 0;
+    if mapping.new {
+        flags |= bindings::IOMAP_F_NEW;
+    }
+    if mapping.dirty {
+        flags |= bindings::IOMAP_F_DIRTY;
+    }
+    // SAFETY: By the caller's promise.
+    unsafe {
+        (*iomap).offset = offset;
+        (*iomap).length = mapping.len;
+        (*iomap).addr = addr;
+        (*iomap).type_ = kind as u16;
+        (*iomap).flags = flags as u16;
+        (*iomap).bdev = (*(*inode).i_sb).s_bdev;
+        (*iomap).validity_cookie = mapping.cookie;
+        if let Some(inline) = inline {
+            let (bytes, len, capacity) = inline.bytes.into_raw_parts();
+            (*iomap).length = len as u64;
+            (*iomap).inline_data = bytes.cast();
+            (*iomap).private = capacity as *mut c_void;
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn begin<T: MappingOperations>(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    flags: c_uint,
+    iomap: *mut bindings::iomap,
+    _srcmap: *mut bindings::iomap,
+) -> c_int {
+    // SAFETY: The inode is of this type; the mapping is valid for the call.
+    status(unsafe {
+        inode_of::<T>(inode).and_then(|this| {
+            let mapping = T::map(this, &request(pos, len, flags)?)?;
+            store(inode, mapping, iomap)
+        })
+    })
+}
+
+unsafe extern "C" fn end<T: MappingOperations>(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    written: isize,
+    flags: c_uint,
+    iomap: *mut bindings::iomap,
+) -> c_int {
+    // SAFETY: The mapping was filled by `begin`.
+    let inline = unsafe {
+        (u32::from((*iomap).type_) == bindings::IOMAP_INLINE && !(*iomap).inline_data.is_null())
+            .then(|| {
+                let bytes = (*iomap).inline_data.cast::<u8>();
+                (*iomap).inline_data = core::ptr::null_mut();
+                KVec::<u8>::from_raw_parts(
+                    bytes,
+                    (*iomap).length as usize,
+                    (*iomap).private as usize,
+                )
+            })
+    };
+    // SAFETY: The inode is of this type.
+    status(unsafe {
+        inode_of::<T>(inode).and_then(|this| {
+            let written = u64::try_from(written).unwrap_or(0);
+            T::end(this, &request(pos, len, flags)?, written, inline.as_deref())
+        })
+    })
+}
+
+unsafe extern "C" fn valid<T: MappingOperations>(
+    inode: *mut bindings::inode,
+    iomap: *const bindings::iomap,
+) -> bool {
+    // SAFETY: The inode is of this type, and the mapping was filled by `begin`.
+    unsafe {
+        inode_of::<T>(inode).is_ok_and(|inode| T::is_current(inode, (*iomap).validity_cookie))
+    }
+}
+
+unsafe extern "C" fn read_folio<T: MappingOperations>(
+    _file: *mut bindings::file,
+    folio: *mut bindings::folio,
+) -> c_int {
+    // SAFETY: The folio is locked and belongs to a file of this type.
+    unsafe { bindings::rvfs_iomap_read_folio(folio, Tables::<T>::map()) };
+    0
+}
+
+unsafe extern "C" fn readahead<T: MappingOperations>(rac: *mut bindings::readahead_control) {
+    // SAFETY: The request is for a file of this type.
+    unsafe { bindings::rvfs_iomap_readahead(rac, Tables::<T>::map()) };
+}
+
+unsafe extern "C" fn bmap<T: MappingOperations>(
+    mapping: *mut bindings::address_space,
+    block: u64,
+) -> u64 {
+    // SAFETY: The mapping belongs to a file of this type.
+    unsafe { bindings::iomap_bmap(mapping, block, Tables::<T>::map()) }
+}
+
+unsafe extern "C" fn write_pages<T: MappingOperations>(
+    mapping: *mut bindings::address_space,
+    wbc: *mut bindings::writeback_control,
+) -> c_int {
+    let mut ctx = MaybeUninit::<bindings::iomap_writepage_ctx>::zeroed();
+    let p = ctx.as_mut_ptr();
+    // SAFETY: All zeros are valid, and the fields that the caller must set are set.
+    unsafe {
+        (*p).inode = (*mapping).host;
+        (*p).wbc = wbc;
+        (*p).ops = &Tables::<T>::WRITE_BACK;
+        bindings::iomap_writepages(p)
+    }
+}
+
+unsafe extern "C" fn write_back_range<T: MappingOperations>(
+    ctx: *mut bindings::iomap_writepage_ctx,
+    folio: *mut bindings::folio,
+    pos: u64,
+    len: c_uint,
+    end_pos: u64,
+) -> isize {
+    // SAFETY: The context is `write_pages`'s; its mapping is all zeros or was filled by `store`.
+    let result = unsafe {
+        let map = &raw mut (*ctx).iomap;
+        inode_of::<T>((*ctx).inode).and_then(|inode| {
+            let covered = u64::try_from((*map).offset)
+                .ok()
+                .and_then(|start| pos.checked_sub(start))
+                .is_some_and(|distance| distance < (*map).length);
+            if covered && T::is_current(inode, (*map).validity_cookie) {
+                return Ok(());
+            }
+            let mapping = T::map_for_write_back(inode, pos, u64::from(len))?;
+            if matches!(mapping.extent, Extent::Inline(_)) {
+                return Err(code::EUCLEAN);
+            }
+            store((*ctx).inode, mapping, map)
+        })
+    };
+    match result {
+        // SAFETY: The context has a mapping for `pos`.
+        Ok(()) => unsafe {
+            bindings::iomap_add_to_ioend(ctx, folio, pos as i64, end_pos as i64, len)
+        },
+        Err(e) => e.to_errno() as isize,
+    }
+}
+
+unsafe extern "C" fn write_back_submit<T: MappingOperations>(
+    ctx: *mut bindings::iomap_writepage_ctx,
+    error: c_int,
+) -> c_int {
+    // SAFETY: The context has an I/O to submit, made by `iomap_add_to_ioend`.
+    unsafe {
+        let ioend: *mut bindings::iomap_ioend = (*ctx).wb_ctx.cast();
+        let unwritten = u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0;
+        let end = ((*ioend).io_offset as u64).saturating_add((*ioend).io_size as u64);
+        let wanted = inode_of::<T>((*ctx).inode).is_ok_and(|inode| T::wants_completion(inode, end));
+        if unwritten || wanted {
+            (*ioend).io_bio.bi_end_io = Some(write_done::<T>);
+        }
+        bindings::iomap_ioend_writeback_submit(ctx, error)
+    }
+}
+
+/// A write is done; any context.
+unsafe extern "C" fn write_done<T: MappingOperations>(bio: *mut bindings::bio) {
+    // SAFETY: The bio is in an ioend, which is in the kernel's hands until it is finished; its inode stays in memory until then, as
+    // its folios are under write-back.
+    unsafe {
+        let ioend = bindings::rvfs_ioend_of(bio);
+        match inode_of::<T>((*ioend).io_inode) {
+            Ok(inode) => bindings::rvfs_completions_push(inode.completions(), ioend),
+            Err(e) => bindings::iomap_finish_ioends(ioend, e.to_errno()),
+        }
+    }
+}
+
+/// Finishes the writes that are on an inode's queue. Does not touch the queue or the inode after the last of them, as the inode may go away then.
+unsafe extern "C" fn complete<T: MappingOperations>(work: *mut bindings::work_struct) {
+    let _scope = task::nofs();
+    let mut list = MaybeUninit::<bindings::list_head>::zeroed();
+    // SAFETY: The work is part of a queue, whose entries are ioends in our hands.
+    unsafe {
+        let queue = bindings::rvfs_work_completions(work);
+        bindings::rvfs_completions_take(queue, list.as_mut_ptr());
+        bindings::iomap_sort_ioends(list.as_mut_ptr());
+        loop {
+            let ioend = bindings::rvfs_ioend_pop(list.as_mut_ptr());
+            if ioend.is_null() {
+                break;
+            }
+            bindings::iomap_ioend_try_merge(ioend, list.as_mut_ptr());
+            let mut error = bindings::rvfs_bio_error(&raw mut (*ioend).io_bio);
+            if error == 0 {
+                error = status(inode_of::<T>((*ioend).io_inode).and_then(|inode| {
+                    let what = Completion {
+                        offset: (*ioend).io_offset as u64,
+                        len: (*ioend).io_size as u64,
+                        unwritten: u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN
+                            != 0,
+                    };
+                    T::completed(inode, &what)
+                }));
+            }
+            bindings::iomap_finish_ioends(ioend, error);
+            task::cond_resched();
+        }
+    }
+}
+
+unsafe extern "C" fn direct_done<T: MappingOperations>(
+    iocb: *mut bindings::kiocb,
+    size: isize,
+    error: c_int,
+    flags: c_uint,
+) -> c_int {
+    if error != 0 {
+        return error;
+    }
+    let Ok(len) = u64::try_from(size) else {
+        return 0;
+    };
+    if len == 0 {
+        return 0;
+    }
+    // SAFETY: The request is for an open file of this type, and this is process context.
+    status(unsafe {
+        let inode = bindings::rvfs_file_inode((*iocb).ki_filp);
+        inode_of::<T>(inode).and_then(|this| {
+            let offset = u64::try_from((*iocb).ki_pos).map_err(|_| code::EINVAL)?;
+            let end = offset.saturating_add(len);
+            let unwritten = flags & bindings::IOMAP_DIO_UNWRITTEN != 0;
+            if end > this.size() {
+                this.set_size(end);
+            } else if !unwritten && !T::wants_completion(this, end) {
+                return Ok(());
+            }
+            T::completed(
+                this,
+                &Completion {
+                    offset,
+                    len,
+                    unwritten,
+                },
+            )
+        })
+    })
+}
+
+impl<T: MappingOperations> INode<T> {
+    /// Sets the size in memory and drops what the page cache has beyond it. Hold the inode's lock and the invalidate lock.
+    pub(crate) fn truncate_to(&self, size: u64) {
+        // SAFETY: The inode is valid.
+        unsafe {
+            bindings::truncate_setsize(self.as_ptr(), i64::try_from(size).unwrap_or(i64::MAX))
+        };
+    }
+
+    /// Drops what the page cache has of bytes `start..end`, writing nothing; partial pages are filled with zeros there.
+    pub(crate) fn drop_cache(&self, start: u64, end: u64) {
+        let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end)) else {
+            return;
+        };
+        if start < end {
+            // SAFETY: The inode is valid.
+            unsafe { bindings::truncate_pagecache_range(self.as_ptr(), start, end - 1) };
+        }
+    }
+
+    /// Fills the rest of the block from byte `pos` on with zeros through the page cache, unless `pos` starts a block or nothing is there.
+    pub(crate) fn zero_block_tail(&self, pos: u64) -> Result {
+        let pos = i64::try_from(pos).map_err(|_| code::EINVAL)?;
+        // SAFETY: The inode is valid; the tables are this type's.
+        to_result(unsafe {
+            bindings::iomap_truncate_page(
+                self.as_ptr(),
+                pos,
+                core::ptr::null_mut(),
+                Tables::<T>::map(),
+                Tables::<T>::write(),
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Fills `len` bytes from `pos` with zeros through the page cache, where there is something else. Hold the inode's lock.
+    pub(crate) fn zero_range(&self, pos: u64, len: u64) -> Result {
+        let (pos, len) = (
+            i64::try_from(pos).map_err(|_| code::EINVAL)?,
+            i64::try_from(len).map_err(|_| code::EINVAL)?,
+        );
+        // SAFETY: The inode is valid; the tables are this type's.
+        to_result(unsafe {
+            bindings::iomap_zero_range(
+                self.as_ptr(),
+                pos,
+                len,
+                core::ptr::null_mut(),
+                Tables::<T>::map(),
+                Tables::<T>::write(),
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Writes out bytes `start..end` of the page cache and waits, completion included.
+    pub(crate) fn write_and_wait(&self, start: u64, end: u64) -> Result {
+        let start = i64::try_from(start).map_err(|_| code::EINVAL)?;
+        let last = i64::try_from(end).unwrap_or(i64::MAX).saturating_sub(1);
+        // SAFETY: The inode is valid.
+        to_result(unsafe {
+            bindings::filemap_write_and_wait_range((*self.as_ptr()).i_mapping, start, last)
+        })
+    }
+
+    /// Whether the page cache has something that is not on the device.
+    pub(crate) fn has_unwritten_cache(&self) -> bool {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::rvfs_mapping_dirty_or_writeback(self.as_ptr()) }
+    }
+
+    /// Tells the page cache that the file has grown from `from` to `to`, so that writes through old mappings fault again.
+    pub(crate) fn cache_extended(&self, from: u64, to: u64) {
+        let (Ok(from), Ok(to)) = (i64::try_from(from), i64::try_from(to)) else {
+            return;
+        };
+        // SAFETY: The inode is valid, and its lock is held by those who change its size.
+        unsafe { bindings::pagecache_isize_extended(self.as_ptr(), from, to) };
+    }
+}

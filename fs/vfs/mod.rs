@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Safe abstractions over the kernel's filesystem interfaces: the VFS, the buffer cache, jbd2 and iomap.
+//!
+//! All the unsafe code of the module is here, and nothing here knows what filesystem is built on it: another one could be.
+//! A filesystem is a type that implements [`FileSystem`] and the operation traits; the C tables of function pointers are made
+//! from the traits at compile time. What C leaves to conventions is expressed in types where that is possible: an inode that is not
+//! filled yet ([`NewINode`]) has no operations, a super block that is not filled yet ([`NewSuperBlock`]) has no mount data,
+//! and blocks are changed only through a guard that needs an open journal handle and the exclusive lock of the metadata.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`fs_type`] | [`FileSystem`], registration, mounting (`fs_context`), mount options |
+//! | [`super_block`] | [`SuperBlock`], [`NewSuperBlock`], `super_operations`, statfs, freeze, remount |
+//! | [`inode`] | [`INode`], [`NewINode`], per-inode data in the inode cache, attributes, inode locks |
+//! | [`dir`] | [`DirectoryOperations`]: lookup, create, ..., rename, readdir |
+//! | [`symlink`] | [`SymlinkOperations`] |
+//! | [`attr`] | [`INodeOperations`]: getattr, setattr, listxattr, file attributes |
+//! | [`xattr`] | [`XattrOperations`] and the handlers of the `user.`, `trusted.` and `security.` names |
+//! | [`file`] | [`FileOperations`]: read, write, mmap, fsync, seek, fallocate, ioctl |
+//! | [`mapping`] | [`MappingOperations`]: iomap, the page cache, write-back and its completion |
+//! | [`export`] | [`ExportOperations`]: file handles |
+//! | [`device`] | [`BlockDevice`] |
+//! | [`buffer`] | [`Buffers`]: verified metadata blocks, shared and exclusive guards |
+//! | [`journal`] | [`Journal`], [`Handle`]: jbd2 |
+//! | [`rwsem`] | [`RwSemaphore`] |
+//! | [`cpu`] | sections that may use vector registers, features of the processor |
+//! | [`task`] | signals, rescheduling, allocation scopes, permissions, time |
+//! | [`checksum`] | the kernel's CRC-32 |
+//! | `bindings` | generated: what the `kernel` crate has no bindings for |
+//!
+//! Conventions: errors are the kernel's `Error`; sizes and offsets are bytes unless the name says blocks; inode numbers are 64-bit.
+//! A callback of C enters Rust in one small function that checks, converts and calls the trait; these functions are the only
+//! place where raw pointers from C become references.
+
+// This is a layer for filesystems in general: not every one uses all of it.
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod attr;
+#[allow(
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_snake_case,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    clippy::all
+)]
+mod bindings {
+    pub(super) use kernel::bindings::*;
+    include!(env!("VEXFS_BINDINGS"));
+}
+pub(crate) mod buffer;
+pub(crate) mod checksum;
+pub(crate) mod cpu;
+pub(crate) mod device;
+pub(crate) mod dir;
+pub(crate) mod export;
+pub(crate) mod file;
+pub(crate) mod fs_type;
+pub(crate) mod inode;
+pub(crate) mod journal;
+pub(crate) mod mapping;
+pub(crate) mod rwsem;
+pub(crate) mod super_block;
+pub(crate) mod symlink;
+pub(crate) mod task;
+pub(crate) mod xattr;
+
+#[doc(inline)]
+pub(crate) use self::{
+    attr::{Access, FileFlags, INodeOperations, IdMap, Owner, Stat, Time},
+    buffer::{BlockSeal, BufMut, BufRef, Buffers, SealTable, Update},
+    device::BlockDevice,
+    dir::{DirEmitter, DirectoryOperations, FileType, NewEntry, RenameMode, RenameSide},
+    export::ExportOperations,
+    file::{Fallocate, FileOperations, FileRef, IoctlArg},
+    fs_type::{FileSystem, OptionValue, Registration},
+    inode::{ARef, Attributes, INode, INodeKind, Lookup, NewINode},
+    journal::{Credits, Handle, Journal, Tid},
+    mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
+    rwsem::RwSemaphore,
+    super_block::{FlushKind, NewSuperBlock, StatFs, SuperBlock},
+    symlink::SymlinkOperations,
+    xattr::{ListXattr, Namespace, SetMode, XattrOperations},
+};
+pub(crate) use kernel::error::{code, to_result, Error, Result};
+
+use kernel::ffi::c_int;
+
+/// Turns a result into what C expects of a function that returns 0 or a negative error.
+fn status(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(e) => e.to_errno(),
+    }
+}
+
+/// Turns a result with a length into what C expects.
+fn length(result: Result<usize>) -> isize {
+    match result {
+        Ok(n) => isize::try_from(n).unwrap_or(isize::MAX),
+        Err(e) => e.to_errno() as isize,
+    }
+}
