@@ -8,47 +8,20 @@ use core::marker::PhantomData;
 
 use crate::{validate, vector_bytes, Distance, Error, Metric};
 
-#[cfg(not(vector_math_external))]
-use crate::math::{vexfs_math_distances, vexfs_math_norm2, Args};
-
-#[cfg(vector_math_external)]
-use external::{vexfs_math_distances, vexfs_math_norm2, Args};
-
-/// The math object's interface as the kernel sees it; must match `math/mod.rs`.
-#[cfg(vector_math_external)]
-mod external {
-    /// See `math::Args`.
-    #[repr(C)]
-    pub struct Args {
-        pub isa: u32,
-        pub metric: u32,
-        pub dim: usize,
-        pub queries: *const u8,
-        pub query_stride: usize,
-        pub query_count: usize,
-        pub norms: *const u64,
-        pub vectors: *const u8,
-        pub vector_stride: usize,
-        pub vector_count: usize,
-        pub out: *mut u64,
-    }
-
-    extern "C" {
-        pub fn vexfs_math_distances(args: *const Args);
-        pub fn vexfs_math_norm2(vector: *const u8, dim: usize) -> u64;
-    }
-}
+use crate::math::{
+    vexfs_math_distances, vexfs_math_norm2, Args, ISA_AVX2, ISA_AVX512, ISA_PORTABLE,
+};
 
 /// An instruction set of the math kernels. All give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Isa {
     /// Plain Rust (SSE2 on x86_64).
-    Portable = 0,
+    Portable = ISA_PORTABLE,
     /// AVX, AVX2 and FMA.
-    Avx2 = 1,
+    Avx2 = ISA_AVX2,
     /// AVX-512F, and all of the former.
-    Avx512 = 2,
+    Avx512 = ISA_AVX512,
 }
 
 impl Isa {
@@ -219,6 +192,21 @@ impl<'a> Queries<'a> {
         })
     }
 
+    /// The queries from number `first` on, `count` of them or as many as there are.
+    fn part(&self, first: usize, count: usize) -> Queries<'a> {
+        let first = first.min(self.count);
+        let count = count.min(self.count.saturating_sub(first));
+        Queries {
+            count,
+            bytes: self
+                .bytes
+                .get(first.saturating_mul(self.stride)..)
+                .unwrap_or(&[]),
+            norms: self.norms.get(first..).unwrap_or(&[]),
+            ..*self
+        }
+    }
+
     /// Number of queries.
     pub const fn count(&self) -> usize {
         self.count
@@ -316,17 +304,21 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Pairs of elements that [`Compute::distances`] handles in one bracket: between
+/// 20 microseconds (AVX-512) and 200 (portable) on a core of 2025.
+const BRACKET: usize = 1 << 19;
+
 /// A provider of floating-point time.
 ///
 /// Userspace has [`Userspace`]. The kernel implements it by bracketing `run` with
-/// `kernel_fpu_begin` and `kernel_fpu_end`: preemption is off in between, so a
-/// caller keeps each `run` short (one batch of some 64 KiB) and does not sleep in
-/// it.
+/// `kernel_fpu_begin` and `kernel_fpu_end`. Preemption is off in between, so `run`
+/// must be short and may not sleep.
 pub trait Compute {
     /// Runs `run`, once, where the floating-point unit may be used.
     fn with_fpu(&self, run: &mut dyn FnMut(&Fpu));
 
-    /// [`Fpu::distances`] in a bracket of its own.
+    /// [`Fpu::distances`] in brackets of bounded length: the queries are divided
+    /// among several if they are many. The batch is not; keep it near 64 KiB.
     ///
     /// # Errors
     /// As there.
@@ -336,9 +328,30 @@ pub trait Compute {
         batch: &Batch<'_>,
         out: &mut [Distance],
     ) -> Result<(), Error> {
-        let mut result = Ok(());
-        self.with_fpu(&mut |fpu| result = fpu.distances(queries, batch, out));
-        result
+        let expected = queries.count.saturating_mul(batch.count);
+        if out.len() != expected {
+            return Err(Error::Length {
+                expected,
+                actual: out.len(),
+            });
+        }
+        let pairs = batch.count.saturating_mul(batch.dim as usize).max(1);
+        let step = (BRACKET / pairs).max(1);
+        let mut first = 0usize;
+        let mut rest = out;
+        while first < queries.count {
+            let part = queries.part(first, step);
+            let rows = part.count.saturating_mul(batch.count);
+            let Some((here, behind)) = rest.split_at_mut_checked(rows) else {
+                break; // `out` has been measured
+            };
+            let mut result = Ok(());
+            self.with_fpu(&mut |fpu| result = fpu.distances(&part, batch, here));
+            result?;
+            rest = behind;
+            first = first.saturating_add(step);
+        }
+        Ok(())
     }
 
     /// The distance of one pair of vectors.

@@ -10,6 +10,7 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `math` | every floating-point operation; separately compiled for the kernel |
+//! | `external` | in the kernel build: the math object as it is called |
 //! | `compute` | the safe interface of the math: batches, queries, who may use the FPU |
 //! | `distance` | [`Distance`], the ordered integer that stands for a distance |
 //! | `metric` | [`Metric`] and what each one means |
@@ -30,6 +31,9 @@ pub mod distance;
 pub mod error;
 #[cfg(not(vector_math_external))]
 pub mod math;
+#[cfg(vector_math_external)]
+#[path = "external.rs"]
+mod math;
 pub mod metric;
 pub mod topk;
 pub mod validate;

@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use crate::math::{METRIC_COSINE, METRIC_DOT, METRIC_L2};
 use crate::Error;
 
 /// How far apart two vectors are. Smaller is nearer for every metric.
@@ -15,12 +16,12 @@ use crate::Error;
 pub enum Metric {
     /// Squared Euclidean distance, sum of `(x - q)^2`. Not its root, as in faiss
     /// and hnswlib.
-    L2 = 1,
+    L2 = METRIC_L2,
     /// `1 - x.q / (|x| |q|)`, 0 to 2. Vectors need not have unit length, but
     /// they need a length other than zero.
-    Cosine = 2,
+    Cosine = METRIC_COSINE,
     /// `-(x.q)`, the negated inner product.
-    Dot = 3,
+    Dot = METRIC_DOT,
 }
 
 impl Metric {
@@ -51,9 +52,9 @@ impl TryFrom<u32> for Metric {
 
     fn try_from(code: u32) -> Result<Metric, Error> {
         match code {
-            1 => Ok(Metric::L2),
-            2 => Ok(Metric::Cosine),
-            3 => Ok(Metric::Dot),
+            METRIC_L2 => Ok(Metric::L2),
+            METRIC_COSINE => Ok(Metric::Cosine),
+            METRIC_DOT => Ok(Metric::Dot),
             _ => Err(Error::UnknownMetric { code }),
         }
     }

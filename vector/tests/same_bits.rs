@@ -314,3 +314,31 @@ fn nothing_outside_a_vector_is_read() {
     // SAFETY: mapped above; `memory` is not used any more.
     unsafe { libc::munmap(base, LEN) };
 }
+
+/// So many queries that they are divided among several brackets: every one still
+/// has its own norm and its own row.
+#[test]
+fn many_queries_in_one_call() {
+    let (dim, queries, vectors) = (384usize, 700usize, 41usize);
+    let element = |i: usize| ((i * 2654435761) % 20011) as f32 / 7919.0 - 1.0;
+    let query_floats: Vec<f32> = (0..dim * queries).map(element).collect();
+    let vector_floats: Vec<f32> = (0..dim * vectors).map(|i| element(i + 77)).collect();
+    let (query_bytes, vector_bytes) = (bytes(&query_floats), bytes(&vector_floats));
+    for metric in METRICS {
+        for path in paths() {
+            let mut norms = vec![0; queries];
+            let prepared =
+                Queries::prepare(&path, metric, dim as u32, &query_bytes, &mut norms).unwrap();
+            let batch = Batch::new(dim as u32, &vector_bytes, 0, dim * 4, vectors).unwrap();
+            let mut out = vec![Distance::INVALID; queries * vectors];
+            path.distances(&prepared, &batch, &mut out).unwrap();
+            for (j, row) in out.chunks_exact(vectors).enumerate() {
+                let q = &query_floats[j * dim..][..dim];
+                for (x, distance) in vector_floats.chunks_exact(dim).zip(row) {
+                    let expected = model(metric, x, q).unwrap();
+                    assert_eq!(distance.to_f64().to_bits(), expected.to_bits());
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,8 @@
 //!
 //! | module | responsibility |
 //! |---|---|
-//! | `mod` | the interface: argument block, entry points, choice of the path |
+//! | `mod` | the interface: entry points, choice of the path |
+//! | `args` | the argument block, shared with the caller in the kernel |
 //! | `finish` | from sums to a distance, from a distance to an ordered integer |
 //! | `sqrt` | correctly rounded square root without `std` |
 //! | `portable` | the definition of the sums, in plain Rust |
@@ -32,6 +33,7 @@
 //! the former. For l2 they may not. So every path, in the kernel and outside,
 //! gives the same bits. Padding with zeros changes nothing (a lane is never -0).
 
+mod args;
 mod finish;
 mod portable;
 mod sqrt;
@@ -41,53 +43,10 @@ mod avx2;
 #[cfg(all(target_arch = "x86_64", vector_avx512))]
 mod avx512;
 
+pub use args::*;
+
 /// Accumulator lanes of every sum.
 const LANES: usize = 16;
-
-/// `Args::isa`: plain Rust, for any CPU.
-pub const ISA_PORTABLE: u32 = 0;
-/// `Args::isa`: needs the CPU features AVX, AVX2 and FMA.
-pub const ISA_AVX2: u32 = 1;
-/// `Args::isa`: needs the CPU feature AVX-512F beside those of [`ISA_AVX2`].
-/// A build without AVX-512 support takes the AVX2 path; the bits are the same.
-pub const ISA_AVX512: u32 = 2;
-
-/// `Args::metric`: squared Euclidean distance.
-pub const METRIC_L2: u32 = 1;
-/// `Args::metric`: one minus the cosine of the angle.
-pub const METRIC_COSINE: u32 = 2;
-/// `Args::metric`: the negated inner product.
-pub const METRIC_DOT: u32 = 3;
-
-/// One batch: every query against every vector of a strided array.
-///
-/// All pointers are to bytes without alignment, except `norms` and `out`.
-#[repr(C)]
-pub struct Args {
-    /// One of the `ISA_*` values; an unknown one means portable.
-    pub isa: u32,
-    /// One of the `METRIC_*` values; an unknown one means [`METRIC_DOT`].
-    pub metric: u32,
-    /// Elements of each vector.
-    pub dim: usize,
-    /// `query_count` vectors of `dim` little-endian binary32, `query_stride` bytes apart.
-    pub queries: *const u8,
-    /// Bytes from a query to the next.
-    pub query_stride: usize,
-    /// Number of queries.
-    pub query_count: usize,
-    /// `query_count` squared norms as [`vexfs_math_norm2`] gives them. Read for
-    /// cosine only, may be dangling for the other metrics.
-    pub norms: *const u64,
-    /// First element of the first stored vector.
-    pub vectors: *const u8,
-    /// Bytes from a stored vector to the next.
-    pub vector_stride: usize,
-    /// Number of stored vectors.
-    pub vector_count: usize,
-    /// Receives `query_count` rows of `vector_count` ordered distances.
-    pub out: *mut u64,
-}
 
 /// Writes the ordered distance of every query to every vector of a batch.
 ///

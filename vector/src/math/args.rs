@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The argument block of the math kernels, and its codes. The kernel build of the
+//! crate `vector` includes this file by itself, so that both sides of the call have
+//! one definition; therefore it may not contain an operation, let alone on floats.
+
+/// `Args::isa`: plain Rust, for any CPU.
+pub const ISA_PORTABLE: u32 = 0;
+/// `Args::isa`: needs the CPU features AVX, AVX2 and FMA.
+pub const ISA_AVX2: u32 = 1;
+/// `Args::isa`: needs the CPU feature AVX-512F beside those of [`ISA_AVX2`].
+/// A build without AVX-512 support takes the AVX2 path; the bits are the same.
+pub const ISA_AVX512: u32 = 2;
+
+/// `Args::metric`: squared Euclidean distance.
+pub const METRIC_L2: u32 = 1;
+/// `Args::metric`: one minus the cosine of the angle.
+pub const METRIC_COSINE: u32 = 2;
+/// `Args::metric`: the negated inner product.
+pub const METRIC_DOT: u32 = 3;
+
+/// One batch: every query against every vector of a strided array.
+///
+/// All pointers are to bytes without alignment, except `norms` and `out`.
+#[repr(C)]
+pub struct Args {
+    /// One of the `ISA_*` values; an unknown one means portable.
+    pub isa: u32,
+    /// One of the `METRIC_*` values; an unknown one means [`METRIC_DOT`].
+    pub metric: u32,
+    /// Elements of each vector.
+    pub dim: usize,
+    /// `query_count` vectors of `dim` little-endian binary32, `query_stride` bytes apart.
+    pub queries: *const u8,
+    /// Bytes from a query to the next.
+    pub query_stride: usize,
+    /// Number of queries.
+    pub query_count: usize,
+    /// `query_count` squared norms as [`vexfs_math_norm2`] gives them. Read for
+    /// cosine only, may be dangling for the other metrics.
+    pub norms: *const u64,
+    /// First element of the first stored vector.
+    pub vectors: *const u8,
+    /// Bytes from a stored vector to the next.
+    pub vector_stride: usize,
+    /// Number of stored vectors.
+    pub vector_count: usize,
+    /// Receives `query_count` rows of `vector_count` ordered distances.
+    pub out: *mut u64,
+}
