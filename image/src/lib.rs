@@ -6,6 +6,8 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`blocks`], [`txn`] | how the engine reaches blocks: cache, guards, undo |
+//! | [`superblock`] | the super block and its backups on a device |
 //! | [`device`] | storage: files, block devices, memory, and devices that fail on purpose |
 //! | [`checksum`] | the two checksums, from well-kept crates |
 //! | [`format`] | making a filesystem |
@@ -13,11 +15,14 @@
 //! | [`journal`] | jbd2's journal format written and replayed |
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod checksum;
 pub mod device;
 pub mod error;
 pub mod format;
 pub mod in_use;
 pub mod journal;
+pub mod superblock;
+pub mod txn;
 
 pub use error::{Error, JournalFault, Result};
