@@ -90,9 +90,14 @@ impl Root {
         if let Some(user) = user {
             command.arg(format!("--userspec={user}"));
         }
-        command
-            .arg(&self.path)
-            .args(["env", "-i", "HOME=/tmp", "LC_ALL=C.UTF-8", program]);
+        command.arg(&self.path).args([
+            "env",
+            "-i",
+            "HOME=/tmp",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "LC_ALL=C.UTF-8",
+            program,
+        ]);
         command
     }
 }
