@@ -33,7 +33,9 @@ mod extent_write;
 pub mod ialloc;
 pub mod inode;
 pub mod io;
+pub mod namei;
 pub mod node;
+pub mod orphan;
 pub mod space;
 pub mod symlink;
 #[cfg(test)]
