@@ -140,7 +140,7 @@ impl Fpu {
 ///
 /// # Invariants
 /// `bytes` holds `count` vectors of `dim` elements, `stride` bytes apart, each
-/// accepted by [`validate`]; `norms` has `count` entries.
+/// accepted by [`validate()`]; `norms` has `count` entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
     metric: Metric,
@@ -157,7 +157,7 @@ impl<'a> Queries<'a> {
     ///
     /// # Errors
     /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is not a whole number
-    /// of vectors or `norms` not of that number; whatever [`validate`] finds in
+    /// of vectors or `norms` not of that number; whatever [`validate()`] finds in
     /// a query.
     pub fn prepare<C: Compute + ?Sized>(
         compute: &C,

@@ -35,7 +35,7 @@ pub struct Args {
     pub query_stride: usize,
     /// Number of queries.
     pub query_count: usize,
-    /// `query_count` squared norms as [`vexfs_math_norm2`] gives them. Read for
+    /// `query_count` squared norms as `vexfs_math_norm2` gives them. Read for
     /// cosine only, may be dangling for the other metrics.
     pub norms: *const u64,
     /// First element of the first stored vector.
