@@ -6,6 +6,8 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`Image`] | an open filesystem: transactions, commit, close |
+//! | [`ops`] | what the tools do with it: paths, names, contents, copying in |
 //! | [`blocks`], [`txn`] | how the engine reaches blocks: cache, guards, undo |
 //! | [`superblock`] | the super block and its backups on a device |
 //! | [`device`] | storage: files, block devices, memory, and devices that fail on purpose |
@@ -20,9 +22,12 @@ pub mod checksum;
 pub mod device;
 pub mod error;
 pub mod format;
+mod image;
 pub mod in_use;
 pub mod journal;
+pub mod ops;
 pub mod superblock;
 pub mod txn;
 
+pub use crate::image::{journal_region, Image, Mode};
 pub use error::{Error, JournalFault, Result};

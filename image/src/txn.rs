@@ -42,6 +42,22 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// Reads file data: [`Blocks::read_data`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_data(&self, start: u64, buf: &mut [u8]) -> Result<()> {
+        self.blocks.read_data(start, buf)
+    }
+
+    /// Writes file data, at once and for good: only into blocks that this transaction allocated, or that the file may have overwritten in place.
+    ///
+    /// # Errors
+    /// Those of [`Blocks::write_data`].
+    pub fn write_data(&self, start: u64, buf: &[u8]) -> Result<()> {
+        self.blocks.write_data(start, buf)
+    }
+
     /// Keeps the changes.
     pub(crate) fn finish(self) {
         self.undo.take();
