@@ -208,6 +208,27 @@ fn request(pos: i64, len: i64, flags: u32) -> Result<MapRequest> {
     })
 }
 
+/// Makes sure that a mapping has the first byte that was asked for; behind inline data there is nothing.
+fn covering(mapping: Mapping, request: &MapRequest) -> Result<Mapping> {
+    if request
+        .pos
+        .checked_sub(mapping.offset)
+        .is_some_and(|n| n < mapping.len)
+    {
+        return Ok(mapping);
+    }
+    match mapping.extent {
+        Extent::Inline(_) if request.report => Err(code::ENOENT),
+        Extent::Inline(_) if !request.write => Ok(Mapping {
+            offset: request.pos,
+            len: request.len,
+            extent: Extent::Hole,
+            ..mapping
+        }),
+        _ => Err(code::EUCLEAN),
+    }
+}
+
 /// Writes a mapping into what C gives.
 ///
 /// # Safety
@@ -269,7 +290,8 @@ unsafe extern "C" fn begin<T: MappingOperations>(
     // SAFETY: The inode is of this type; the mapping is valid for the call.
     status(unsafe {
         inode_of::<T>(inode).and_then(|this| {
-            let mapping = T::map(this, &request(pos, len, flags)?)?;
+            let request = request(pos, len, flags)?;
+            let mapping = covering(T::map(this, &request)?, &request)?;
             store(inode, mapping, iomap)
         })
     })

@@ -52,6 +52,12 @@ pub(crate) fn now() -> Time {
     t
 }
 
+/// Whether the task may use what is set aside for the system (CAP_SYS_RESOURCE).
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: A query of the current task.
+    unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RESOURCE as kernel::ffi::c_int) }
+}
+
 /// Fills `out` from the kernel's random number generator.
 pub(crate) fn random(out: &mut [u8]) {
     // SAFETY: `out` is valid for writing its length.
