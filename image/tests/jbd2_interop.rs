@@ -109,7 +109,7 @@ fn block(device: &dyn Device, number: u64) -> Box<Block> {
 fn contents(n: u64, magic: bool) -> Block {
     let mut data = [0; BLOCK_SIZE];
     for (i, word) in data.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&(n << 32 | i as u64 * 3).to_le_bytes());
+        word.copy_from_slice(&((n << 32) | (i as u64 * 3)).to_le_bytes());
     }
     if magic {
         data[..4].copy_from_slice(&jbd2::MAGIC.to_be_bytes());

@@ -123,7 +123,7 @@ enum Next {
     /// Go on after this block and `skip` data blocks.
     Skip(usize),
     /// Go on with the next sequence number.
-    NextTransaction,
+    Committed,
     Stop,
 }
 
@@ -155,7 +155,7 @@ impl Log<'_> {
             };
             let skip = match visit(&step)? {
                 Next::Skip(count) => count as u32,
-                Next::NextTransaction => {
+                Next::Committed => {
                     sequence = sequence.wrapping_add(1);
                     0
                 }
@@ -201,7 +201,7 @@ impl Log<'_> {
                             .fault(log_block, JournalFault::Checksum(what, step.sequence))),
                         None => {
                             last_commit = commit;
-                            Ok(Next::NextTransaction)
+                            Ok(Next::Committed)
                         }
                     }
                 }
@@ -299,7 +299,7 @@ impl Log<'_> {
         let reached = self.walk(Some(end.sequence), |step| {
             let count = visit(step)?;
             Ok(match step.blocktype {
-                jbd2::BLOCKTYPE_COMMIT => Next::NextTransaction,
+                jbd2::BLOCKTYPE_COMMIT => Next::Committed,
                 _ => Next::Skip(count),
             })
         })?;

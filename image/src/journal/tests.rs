@@ -49,7 +49,7 @@ fn script() -> impl Strategy<Value = Script> {
 fn contents(transaction: u64, block: u64) -> Rc<Block> {
     let mut data = [0; BLOCK_SIZE];
     for (i, word) in data.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&(transaction << 32 | block << 10 | i as u64).to_le_bytes());
+        word.copy_from_slice(&((transaction << 32) | (block << 10) | i as u64).to_le_bytes());
     }
     if (transaction + block) % 3 == 0 {
         data[..4].copy_from_slice(&jbd2::MAGIC.to_be_bytes());

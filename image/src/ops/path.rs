@@ -53,7 +53,7 @@ impl Image {
         Ok((parent, name))
     }
 
-    /// A path of inode `ino` from the root, without a slash in front; empty for the root itself.
+    /// A path of inode `ino`, from the root of the image, with a slash in front.
     ///
     /// # Errors
     /// [`engine::Error::NotFound`] if it has no name; [`engine::Error::Stale`].
