@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,7 @@ pub struct Context<'a> {
     /// What guests are made of.
     pub setup: &'a Setup,
     folder: PathBuf,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Context<'_> {
@@ -34,12 +36,22 @@ impl Context<'_> {
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
+
+    /// Prints a line below the test's: something measured, not judged.
+    pub fn note(&self, line: impl Into<String>) {
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line.into());
+    }
 }
 
 /// A test that needs a guest.
 pub struct Test {
     /// `file::function`.
     pub name: &'static str,
+    /// Whether it uses the module or the tools.
+    pub products: bool,
     /// The test; an error is a failure.
     pub run: fn(&Context) -> Result<Outcome>,
 }
@@ -121,23 +133,36 @@ fn cargo_line(line: &str) -> Count {
     }
 }
 
-/// Runs the guest tests whose name contains `filter`.
+/// Runs the guest tests whose name contains `filter`. If module and tools do not
+/// build, every test that uses them fails.
 ///
 /// # Errors
 /// What guests are made of cannot be prepared.
 pub fn guest_tests(filter: &str) -> Result<Count> {
-    let setup = Setup::with_products()?;
+    let chosen: Vec<&Test> = TESTS
+        .iter()
+        .filter(|test| test.name.contains(filter))
+        .collect();
+    let setup = Setup::prepare()?;
+    let mut products = Ok(());
+    if chosen.iter().any(|test| test.products) {
+        products = setup.add_products();
+    }
     let mut count = Count::default();
-    for test in TESTS.iter().filter(|test| test.name.contains(filter)) {
+    for test in chosen {
         let folder = tempfile::Builder::new().prefix("vexfs-test-").tempdir()?;
         let context = Context {
             setup: &setup,
             folder: folder.path().to_owned(),
+            notes: Mutex::default(),
         };
         print!("test guest::{} ... ", test.name);
         std::io::stdout().flush()?;
         let start = Instant::now();
-        let outcome = (test.run)(&context);
+        let outcome = match &products {
+            Err(error) if test.products => Err(anyhow::anyhow!("{error:#}")),
+            _ => (test.run)(&context),
+        };
         let seconds = start.elapsed().as_secs_f32();
         match outcome {
             Ok(Outcome::Passed) => {
@@ -152,6 +177,9 @@ pub fn guest_tests(filter: &str) -> Result<Count> {
                 println!("FAILED ({seconds:.1} s)\n{error:?}\n");
                 count.failed += 1;
             }
+        }
+        for note in context.notes.into_inner().unwrap_or_default() {
+            println!("    {note}");
         }
     }
     Ok(count)

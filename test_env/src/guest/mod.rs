@@ -73,17 +73,25 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Prepares as [`prepare`](Self::prepare) does, and builds what guests are there
-    /// for: /host/vexfs.ko and /host/bin with the tools.
+    /// Prepares as [`prepare`](Self::prepare) does, and adds the products.
     ///
     /// # Errors
     /// A build fails.
     pub fn with_products() -> Result<Self> {
         let setup = Self::prepare()?;
-        let bin = tools::build()?;
-        let module = module::build(&setup.kernel)?;
-        setup.share(&[(&bin, "bin"), (&module, "vexfs.ko")])?;
+        setup.add_products()?;
         Ok(setup)
+    }
+
+    /// Builds what guests are there for and shares it: /host/vexfs.ko, and the tools
+    /// in /host/bin.
+    ///
+    /// # Errors
+    /// A build fails.
+    pub fn add_products(&self) -> Result<()> {
+        let bin = tools::build()?;
+        let module = module::build(&self.kernel)?;
+        self.share(&[(&bin, "bin"), (&module, "vexfs.ko")])
     }
 
     /// The kernel of the guests.

@@ -10,14 +10,17 @@ use crate::harness::Test;
 pub const TESTS: &[Test] = &[
     Test {
         name: "environment::stock_kernel_boots",
+        products: false,
         run: environment::stock_kernel_boots,
     },
     Test {
         name: "environment::power_cut_keeps_what_was_flushed",
+        products: false,
         run: environment::power_cut_keeps_what_was_flushed,
     },
     Test {
         name: "environment::defects_in_the_log_are_noticed",
+        products: false,
         run: environment::defects_in_the_log_are_noticed,
     },
 ];
