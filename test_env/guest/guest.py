@@ -26,11 +26,13 @@ MIB = 1 << 20
 
 # Options that make each tool overwrite what is there, and check without changing anything.
 MKFS = {
-    "vexfs": ["mkfs.vexfs", "--force"],
+    "vexfs": ["mkfs.vexfs", "--quiet", "--force"],
     "ext4": ["mkfs.ext4", "-q", "-F"],
     "xfs": ["mkfs.xfs", "-q", "-f"],
     "btrfs": ["mkfs.btrfs", "-q", "-f"],
 }
+# These take the size of the filesystem as an argument after the device.
+SIZED = ("vexfs", "ext4")
 FSCK = {
     "vexfs": ["fsck.vexfs", "-n"],
     "ext4": ["e2fsck", "-f", "-n"],
@@ -38,12 +40,17 @@ FSCK = {
     "btrfs": ["btrfs", "check"],
 }
 
-# What a healthy run never prints to the kernel log.
-ALARMING = re.compile(
+# What no run may print to the kernel log, whatever is on the disk.
+DEFECT = re.compile(
     r"\bBUG\b|\bWARNING:|\bOops\b|\bpanic|Call Trace|KASAN|UBSAN|general protection"
     r"|unable to handle|blocked for more than|soft lockup|hung task|refcount_t"
-    r"|corruption|circular locking|bad unlock|sleeping function"
-    r"|JBD2:.*(?:[Ee]rror|abort)|Aborting journal|Buffer I/O error|I/O error, dev"
+    r"|list_\w+ corruption|circular locking|bad unlock|sleeping function",
+    re.IGNORECASE,
+)
+# What a run on a sound disk does not print, besides.
+ALARMING = re.compile(
+    DEFECT.pattern
+    + r"|corruption|JBD2:.*(?:[Ee]rror|abort)|Aborting journal|Buffer I/O error|I/O error, dev"
     r"|vexfs.*(?:\berror\b|corrupt|abort|EUCLEAN)",
     re.IGNORECASE,
 )
@@ -166,8 +173,8 @@ class KernelLog:
         self.descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
         os.lseek(self.descriptor, 0, os.SEEK_END)
 
-    def alarming(self):
-        """The new messages which a healthy run does not print."""
+    def alarming(self, pattern=ALARMING):
+        """The new messages that match the pattern."""
         found = []
         while True:
             try:
@@ -177,7 +184,7 @@ class KernelLog:
             except BrokenPipeError:
                 continue  # the ring buffer overtook us; go on with the oldest that is left
             text = record.decode(errors="replace").partition(";")[2].splitlines()[:1]
-            if text and ALARMING.search(text[0]):
+            if text and pattern.search(text[0]):
                 found.append(text[0])
 
 
@@ -220,9 +227,11 @@ class Filesystem:
         lines = Path("/proc/filesystems").read_text(encoding="ascii").splitlines()
         return self.fstype in (line.split()[-1] for line in lines if line.strip())
 
-    def make(self, *options):
-        """Make a new filesystem on the device."""
-        run([*MKFS[self.fstype], *options, self.device])
+    def make(self, size=None):
+        """Make a new filesystem on the device, of a size such as "64M" if one is given."""
+        if size and self.fstype not in SIZED:
+            raise Unusable(f"no way known to make a {self.fstype} of {size}")
+        run([*MKFS[self.fstype], self.device, *([size] if size else [])])
 
     def mount(self, options=None):
         """Mount it; `options` as after mount's -o."""
@@ -276,10 +285,12 @@ class Filesystem:
 class Suite:
     """Named tests over one fresh filesystem, run in the order of their definition."""
 
-    def __init__(self, name, only=None):
-        """`only`: the one type of filesystem that the tests are for."""
+    def __init__(self, name, only=None, size=None):
+        """`only`: the one type of filesystem that the tests are for; `size`: how large it shall be."""
         self.name = name
         self.only = only
+        self.size = size
+        self.log_pattern = ALARMING
         self.tests = []
         self.passed = 0
         self.failed = 0
@@ -342,13 +353,17 @@ class Suite:
         for test in chosen:
             self.run_test(fs, test)
         self.report("fsck", lambda: self.finish(fs))
-        self.report("dmesg", lambda: expect_equal(log.alarming(), [], "kernel log"))
+        self.report("dmesg", lambda: self.judge_log(log))
         print(
             f"# {self.name} on {fs.fstype}: {self.passed} passed, "
             f"{self.failed} failed, {self.skipped} skipped",
             flush=True,
         )
         return 1 if self.failed else 0
+
+    def judge_log(self, log):
+        """Fail if the kernel said something that it should not have."""
+        expect_equal(log.alarming(self.log_pattern), [], "kernel log")
 
     def prepare(self, fs):
         """A fresh, mounted filesystem whose root everybody may search."""
@@ -358,7 +373,7 @@ class Suite:
             raise Unusable(f"{fs.mnt} is in use")
         os.umask(0o022)
         fs.load()
-        fs.make()
+        fs.make(self.size)
         fs.mount()
         os.chmod(fs.mnt, 0o755)
 

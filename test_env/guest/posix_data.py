@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""File contents: writes of every shape, holes, truncation, mmap, and running out of space."""
+"""File contents: writes of every shape, holes, truncation and mmap."""
 
 import errno
 import hashlib
@@ -330,49 +330,6 @@ def append_from_many(fs, here):
         numbers = [int(line.split()[1]) for line in lines if line[0] == str(writer)]
         expect_equal(numbers, list(range(500)), f"records of writer {writer}")
     expect(all(len(line) == 63 for line in lines), "a line is torn")
-
-
-@suite.test
-def disk_full(fs, here):
-    """A full filesystem says ENOSPC, harms nothing that was there, and works after removal."""
-    keep = random.Random(6).randbytes(3 * MIB)
-    (here / "keep").write_bytes(keep)
-    # The folder gets its final size first, so that the count at the end can be exact.
-    (here / "fill").mkdir()
-    before = fs.free()
-    piece = bytes(range(256)) * (MIB // 256)
-
-    def fill(size):
-        """Write files of `size` until there is no space and the error is raised."""
-        data = piece[:size]
-        for number in range(1 << 20):
-            descriptor = os.open(
-                here / "fill" / f"{size}-{number}", os.O_CREAT | os.O_WRONLY
-            )
-            try:
-                for _ in range(64 if size == MIB else 1):
-                    os.write(descriptor, data)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    for size in (MIB, PAGE):
-        expect_errno(errno.ENOSPC, fill, size)
-    expect_contents(here / "keep", keep, "while full")
-    with open(here / "keep", "rb+") as file:
-        os.pwrite(file.fileno(), keep[:PAGE][::-1], 0)
-        os.fsync(file.fileno())
-    fs.cycle()
-    expect_contents(here / "keep", keep[:PAGE][::-1] + keep[PAGE:], "after a remount")
-    with os.scandir(here / "fill") as entries:
-        for entry in list(entries):
-            os.unlink(entry.path)
-    (here / "fill").rmdir()
-    (here / "fill").mkdir()
-    fs.expect_free(before, "after removing what filled it")
-    (here / "new").write_bytes(keep)
-    fs.cycle()
-    expect_contents(here / "new", keep, "written after the disk was full")
 
 
 if __name__ == "__main__":
