@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The part of pass 6 that reads segments: every header against its reference, every slot in use against the record that leads to it, every
+//! free slot for having been erased.
+
+use super::{orphan_numbers, Found, Record};
+use crate::check::Check;
+use crate::inodes::Known;
+use crate::problem::{Code, Problem};
+use crate::reader::Fault;
+use image::checksum::crc32;
+use layout::block::{read_header, BlockKind};
+use layout::ino;
+use layout::segment::{
+    slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET, SLOT_HEADER,
+};
+use layout::vector::{Index, Metric, SegmentRef};
+use layout::{Block, BLOCK_SIZE};
+use std::collections::HashMap;
+
+/// Bytes of slots read at once.
+const READ_AT_ONCE: usize = 1 << 20;
+
+/// Checks all segments. Returns the records of each inode's present epoch.
+pub fn run(check: &mut Check<'_>, found: &mut Found) -> HashMap<u64, u64> {
+    let orphans = orphan_numbers(check);
+    let mut counts = HashMap::new();
+    let segments: Vec<_> = found.segments.iter().map(|(k, v)| (*k, *v)).collect();
+    check.begin(6, segments.len() as u64);
+    let records = std::mem::take(&mut found.records);
+    let mut rest = &records[..];
+    for (done, ((id, number), at)) in segments.into_iter().enumerate() {
+        let before = rest.partition_point(|r| (r.index, r.segment) < (id, number));
+        homeless(check, found, &rest[..before]);
+        rest = &rest[before..];
+        let own = rest.partition_point(|r| (r.index, r.segment) == (id, number));
+        let mut segment = Segment {
+            check,
+            orphans: &orphans,
+            counts: &mut counts,
+            id,
+            number,
+            at,
+        };
+        match found.indexes.get(&id).copied() {
+            Some(index) => found.lost |= !segment.run(&index, &rest[..own]),
+            None => {
+                segment.claim();
+                found.lost = true;
+                if !found.bad.contains(&id) {
+                    segment.report(Code::SegmentRefBad, "its index does not exist");
+                }
+            }
+        }
+        rest = &rest[own..];
+        check.progress(done as u64 + 1);
+    }
+    homeless(check, found, rest);
+    found.records = records;
+    counts
+}
+
+/// Records that lead to segments which do not exist.
+fn homeless(check: &mut Check<'_>, found: &mut Found, records: &[Record]) {
+    for r in records {
+        found.lost = true;
+        if found.bad.contains(&r.index) {
+            continue;
+        }
+        let code = if found.indexes.contains_key(&r.index) {
+            Code::RecordSlot
+        } else {
+            Code::RecordIndex
+        };
+        check.report(problem(code, r));
+    }
+}
+
+fn problem(code: Code, r: &Record) -> Problem {
+    let what = format!(
+        "label {:#x}, segment {}, slot {}",
+        r.label, r.segment, r.slot
+    );
+    Problem::new(code).ino(r.ino).index(r.index).detail(what)
+}
+
+struct Segment<'a, 'b> {
+    check: &'a mut Check<'b>,
+    orphans: &'a [u64],
+    counts: &'a mut HashMap<u64, u64>,
+    id: u32,
+    number: u32,
+    at: SegmentRef,
+}
+
+impl Segment<'_, '_> {
+    fn report(&mut self, code: Code, what: &str) {
+        let problem = Problem::new(code).index(self.id).block(self.at.start);
+        let what = format!("segment {}: {what}", self.number);
+        self.check.report(problem.detail(what));
+    }
+
+    /// Marks the segment's blocks. Whether they can be its.
+    fn claim(&mut self) -> bool {
+        let (start, blocks) = (self.at.start, u64::from(self.at.blocks));
+        if !self.check.reader.sb.geometry.is_data(start, blocks) {
+            self.check.lost_blocks = true;
+            self.report(Code::SegmentOutside, "no data blocks");
+            return false;
+        }
+        self.check.mark(start, blocks, ino::INDEX_TABLE)
+    }
+
+    /// Checks header and slots against `records`, those that lead here, by slot. Whether everything could be read.
+    fn run(&mut self, index: &Index, records: &[Record]) -> bool {
+        if !self.claim() {
+            return false;
+        }
+        let data = match self.check.reader.block(self.at.start, BlockKind::Segment) {
+            Ok(data) => data,
+            Err(why) => {
+                self.report(Code::SegmentHeader, &why.to_string());
+                return false;
+            }
+        };
+        let owner = read_header(&data, BlockKind::Segment).map_or(0, |h| h.owner);
+        let Ok(header) = SegmentHeader::read(&data) else {
+            return false;
+        };
+        let size = slot_size(index.vector_bytes());
+        let right = owner == u64::from(self.id)
+            && header.segment == self.number
+            && header.slot_size as usize == size
+            && (header.slots, header.blocks) == (self.at.slots, self.at.blocks);
+        if !right {
+            self.report(Code::SegmentDiffers, "number, owner or size");
+            return false;
+        }
+        let free = header.slots - header.used;
+        if free != self.at.free {
+            let what = format!("{} free slots, not {free}", self.at.free);
+            self.report(Code::SegmentDiffers, &what);
+        }
+        self.slots(index, &data, &header, records)
+    }
+
+    fn slots(
+        &mut self,
+        index: &Index,
+        head: &Block,
+        header: &SegmentHeader,
+        records: &[Record],
+    ) -> bool {
+        let size = header.slot_size as usize;
+        let written = header.init as usize * BLOCK_SIZE;
+        let per_read = (READ_AT_ONCE / size).max(1) as u32;
+        let mut whole = true;
+        let mut rest = records;
+        let mut first = 0;
+        while first < header.slots {
+            let n = per_read.min(header.slots - first);
+            let bytes = match self.read(first as usize * size, n as usize * size, written) {
+                Ok(bytes) => bytes,
+                Err(why) => {
+                    let what = format!("slots from {first} on: {why}");
+                    self.report(Code::SegmentUnreadable, &what);
+                    whole = false;
+                    rest = &rest[rest.partition_point(|r| r.slot < first + n)..];
+                    first += n;
+                    continue;
+                }
+            };
+            for (slot, bytes) in (first..).zip(bytes.chunks_exact(size)) {
+                let here = rest.partition_point(|r| r.slot == slot);
+                let (own, later) = rest.split_at(here);
+                rest = later;
+                let used = head[BITMAP_OFFSET + slot as usize / 8] & (1 << (slot % 8)) != 0;
+                whole &= self.slot(index, slot, used, bytes, own);
+            }
+            first += n;
+        }
+        for r in rest {
+            whole = false;
+            self.check.report(problem(Code::RecordSlot, r));
+        }
+        whole
+    }
+
+    /// `len` bytes of the slot area from `from` on; what lies beyond the first `written` bytes counts as zero.
+    fn read(&self, from: usize, len: usize, written: usize) -> Result<Vec<u8>, Fault> {
+        let mut out = vec![0; len];
+        let end = (from + len).min(written);
+        if from < end {
+            let block = from / BLOCK_SIZE;
+            let blocks = end.div_ceil(BLOCK_SIZE) - block;
+            let mut data = vec![0; blocks * BLOCK_SIZE];
+            let start = self.at.start + 1 + block as u64;
+            self.check.reader.run(start, &mut data)?;
+            let skip = from - block * BLOCK_SIZE;
+            let n = end - from;
+            out[..n].copy_from_slice(&data[skip..skip + n]);
+        }
+        Ok(out)
+    }
+
+    /// Checks one slot. Whether it was good enough to count its record.
+    fn slot(
+        &mut self,
+        index: &Index,
+        slot: u32,
+        used: bool,
+        bytes: &[u8],
+        records: &[Record],
+    ) -> bool {
+        let at = format!("slot {slot}");
+        if !used {
+            for r in records {
+                self.check.report(problem(Code::RecordSlot, r));
+            }
+            if bytes.iter().any(|b| *b != 0) {
+                self.report(Code::SlotNotErased, &at);
+            }
+            return records.is_empty();
+        }
+        for r in records.iter().skip(1) {
+            self.check.report(problem(Code::RecordShared, r));
+        }
+        let record = records.first();
+        if let Err(e) = verify_slot(bytes, self.check.reader.sb.seed, crc32) {
+            self.report(Code::SlotChecksum, &format!("{at}: {}", e.0));
+            return false;
+        }
+        let Some(h) = SlotHeader::read(bytes) else {
+            return false;
+        };
+        let Some(r) = record else {
+            // The slots of an index that is being dropped go with their segments.
+            if !index.dropping {
+                let what = format!("{at}: inode {}, label {:#x}", h.ino, h.label);
+                self.report(Code::SlotUnmapped, &what);
+            }
+            return index.dropping;
+        };
+        if (h.index, h.ino, h.label) != (r.index, r.ino, r.label) {
+            let what = format!(
+                "{at}: index {}, inode {}, label {:#x}",
+                h.index, h.ino, h.label
+            );
+            self.report(Code::SlotHeader, &what);
+            return false;
+        }
+        let end = SLOT_HEADER + index.vector_bytes();
+        let (elements, padding) = (&bytes[SLOT_HEADER..end], &bytes[end..]);
+        if !accepted(index.metric, elements) || padding.iter().any(|b| *b != 0) {
+            self.report(Code::SlotElements, &at);
+        }
+        self.life(r, &h) && records.len() == 1
+    }
+
+    /// Whether the record's inode lives, and if the record is of an earlier life or epoch, whether somebody will remove it.
+    fn life(&mut self, r: &Record, h: &SlotHeader) -> bool {
+        let info = match self.check.inodes.get(r.ino) {
+            Known::Used(info) => *info,
+            Known::Unknown => return false,
+            Known::Free => {
+                self.check.report(problem(Code::RecordInode, r));
+                return true;
+            }
+        };
+        if (h.generation, h.epoch) == (info.generation, info.epoch) {
+            *self.counts.entry(r.ino).or_insert(0) += 1;
+        } else if self.orphans.binary_search(&r.ino).is_err() {
+            self.check.report(problem(Code::SlotStale, r));
+        }
+        true
+    }
+}
+
+/// Whether an index of this metric takes such elements: finite ones, and for cosine not all zero.
+fn accepted(metric: Metric, elements: &[u8]) -> bool {
+    const INFINITY: u32 = 0xff << 23;
+    let mut any = false;
+    for raw in elements.chunks_exact(4) {
+        let bits = u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]) & !(1 << 31);
+        if bits >= INFINITY {
+            return false;
+        }
+        any |= bits != 0;
+    }
+    any || metric != Metric::Cosine
+}
