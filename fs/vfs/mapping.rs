@@ -292,6 +292,10 @@ unsafe extern "C" fn begin<T: MappingOperations>(
         inode_of::<T>(inode).and_then(|this| {
             let request = request(pos, len, flags)?;
             let mapping = covering(T::map(this, &request)?, &request)?;
+            // iomap fills a whole folio from inline data, and would read beyond them.
+            if matches!(mapping.extent, Extent::Inline(_)) && this.size() > mapping.len {
+                return Err(code::EUCLEAN);
+            }
             store(inode, mapping, iomap)
         })
     })
