@@ -145,15 +145,14 @@ pub fn get<R: ReadBlocks>(
     let key = record_key(inode.ino, index.id, label);
     let addr = look_up(io, &map(io)?, &key)?.ok_or(Error::NotFound)?;
     let s = segment_of(io, index, addr)?;
-    let mut reader = SlotReader::new(io, &s);
-    let h = reader.header(addr.slot)?;
-    check_slot(&s, addr.slot, &h, inode.ino, label)?;
-    if !is_current(inode, &h) {
-        return Err(Error::NotFound);
-    }
     let len = index.vector_bytes();
     let out = out.get_mut(..len).ok_or(Error::BufferTooSmall)?;
-    reader.parts(addr.slot, out)?;
+    let h = SlotReader::new(io, &s).parts(addr.slot, out)?;
+    check_slot(&s, addr.slot, &h, inode.ino, label)?;
+    if !is_current(inode, &h) {
+        out.fill(0);
+        return Err(Error::NotFound);
+    }
     Ok((len, h.tag))
 }
 

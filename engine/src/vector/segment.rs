@@ -264,15 +264,21 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
         }
     }
 
-    /// Fills `out` with the bytes from `at` of slot `slot` on.
-    fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
+    /// Gives the bytes `at..to` of slot `slot` to `f`, in pieces as they lie in blocks.
+    fn pieces(
+        &mut self,
+        slot: u32,
+        at: usize,
+        to: usize,
+        mut f: impl FnMut(&[u8]) -> Option<()>,
+    ) -> Result<()> {
         let range = self.segment.range(slot)?;
         let mut from = range.start.saturating_add(at as u64);
-        let mut out = out;
-        if from.saturating_add(out.len() as u64) > range.end {
+        let end = range.start.saturating_add(to as u64);
+        if end > range.end {
             return Err(Error::Internal("reading beyond a slot"));
         }
-        while !out.is_empty() {
+        while from < end {
             let block = self.segment.block(from);
             if self.held.as_ref().is_none_or(|(b, _)| *b != block) {
                 self.held = Some((block, self.io.read(block, BlockKind::Slots)?));
@@ -281,17 +287,24 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
                 return Err(Error::Internal("no block held"));
             };
             let off = (from % BLOCK_SIZE as u64) as usize;
-            let n = out.len().min(BLOCK_SIZE.saturating_sub(off));
-            let (part, rest) = out
-                .split_at_mut_checked(n)
-                .ok_or(Error::Internal("slot piece too long"))?;
+            let left = end.saturating_sub(from) as usize;
+            let n = left.min(BLOCK_SIZE.saturating_sub(off));
             slice(&data[..], off, n)
-                .and_then(|src| put(part, 0, src))
+                .and_then(&mut f)
                 .ok_or(Error::Internal("slot piece outside its block"))?;
-            out = rest;
             from = from.saturating_add(n as u64);
         }
         Ok(())
+    }
+
+    /// Fills `out` with the bytes from `at` of slot `slot` on.
+    fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
+        let mut done = 0usize;
+        self.pieces(slot, at, at.saturating_add(out.len()), |bytes| {
+            put(out, done, bytes)?;
+            done = done.saturating_add(bytes.len());
+            Some(())
+        })
     }
 
     /// Copies a whole slot to `out`, which is as long as one, and checks it: checksum, index, not empty.
@@ -313,23 +326,44 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
         let mut raw = [0u8; SLOT_HEADER];
         self.copy(slot, 0, &mut raw)?;
         self.copy(slot, SLOT_HEADER, out)?;
-        let bad = |what| Error::corrupt(self.segment.block_of(slot), what);
-        let h = SlotHeader::read(&raw).ok_or(bad("short slot"))?;
+        let short = Error::corrupt(self.segment.block_of(slot), "short slot");
+        let h = SlotHeader::read(&raw).ok_or(short)?;
         let size = self.segment.slot_size;
         let sum = h.checksum(out, size, self.io.sb().seed, self.io.crc32());
-        if h.to_bytes(sum) != raw {
-            return Err(bad("slot checksum does not match"));
+        // The sum was made over zeros after the elements; so zeros there must be.
+        let mut zeros = true;
+        self.pieces(slot, SLOT_HEADER.saturating_add(out.len()), size, |pad| {
+            zeros &= pad.iter().all(|b| *b == 0);
+            Some(())
+        })?;
+        if !zeros || h.to_bytes(sum) != raw {
+            return Err(Error::corrupt(
+                self.segment.block_of(slot),
+                "slot checksum does not match",
+            ));
         }
         self.check(slot, &h)?;
         Ok(h)
     }
 
-    /// Reads the header of a slot, without the checksum over its elements.
+    /// Reads the header of a slot; the checksum over all of it is checked on the way.
     pub(crate) fn header(&mut self, slot: u32) -> Result<SlotHeader> {
         let mut raw = [0u8; SLOT_HEADER];
         self.copy(slot, 0, &mut raw)?;
-        let bad = Error::corrupt(self.segment.block_of(slot), "short slot");
-        let h = SlotHeader::read(&raw).ok_or(bad)?;
+        let short = Error::corrupt(self.segment.block_of(slot), "short slot");
+        let h = SlotHeader::read(&raw).ok_or(short)?;
+        let crc = self.io.crc32();
+        let mut sum = crc(self.io.sb().seed, &h.to_bytes(0));
+        self.pieces(slot, SLOT_HEADER, self.segment.slot_size, |bytes| {
+            sum = crc(sum, bytes);
+            Some(())
+        })?;
+        if h.to_bytes(sum) != raw {
+            return Err(Error::corrupt(
+                self.segment.block_of(slot),
+                "slot checksum does not match",
+            ));
+        }
         self.check(slot, &h)?;
         Ok(h)
     }
