@@ -219,9 +219,9 @@ fn wait_for_rounds(mut load: crate::guest::Running) -> Result<usize> {
     let mut text = Vec::new();
     let mut rounds = 0;
     while rounds < 4 {
-        let Some(_) = load.wait_output(Duration::from_secs(120))? else {
+        if !load.wait_output(Duration::from_secs(120))? {
             bail!("the writer ended: {}", load.wait(Duration::ZERO)?.errors());
-        };
+        }
         text.extend(load.take_stdout());
         rounds = text.iter().filter(|byte| **byte == b'\n').count();
     }

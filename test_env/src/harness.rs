@@ -3,88 +3,46 @@
 //! need a guest. Every test is named in the output, every skip says why, and the
 //! last line is the count.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use crate::guest::Setup;
-use crate::suite::TESTS;
-use crate::{project, tools};
+use crate::report::{Count, Report};
+use crate::{project, suite, tools};
 
-/// How a test that did not fail went.
-pub enum Outcome {
-    /// It checked what it is there to check.
-    Passed,
-    /// It could not, for the reason given.
-    Skipped(String),
-}
-
-/// What a test is given.
-pub struct Context<'a> {
+/// What guest tests are given.
+pub struct Context {
     /// What guests are made of.
-    pub setup: &'a Setup,
-    folder: PathBuf,
-    notes: Mutex<Vec<String>>,
+    pub setup: Setup,
+    /// A folder for files of the tests, removed in the end.
+    folder: tempfile::TempDir,
+    /// Names of tests are chosen by a part of them.
+    filter: String,
 }
 
-impl Context<'_> {
-    /// A path for a file of the test's own; it is removed afterwards.
+impl Context {
+    /// A path for a file of a test's own. The caller removes what is large.
     pub fn scratch(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path().join(name)
     }
 
-    /// Prints a line below the test's: something measured, not judged.
-    pub fn note(&self, line: impl Into<String>) {
-        self.notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line.into());
+    /// Whether tests of a group are to be run.
+    pub fn wants(&self, group: &str) -> bool {
+        group.contains(&self.filter)
     }
-}
 
-/// A test that needs a guest.
-pub struct Test {
-    /// `file::function`.
-    pub name: &'static str,
-    /// Whether it uses the module or the tools.
-    pub products: bool,
-    /// The test; an error is a failure.
-    pub run: fn(&Context) -> Result<Outcome>,
-}
-
-/// How many tests went how.
-#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count {
-    /// Passed.
-    pub passed: usize,
-    /// Failed.
-    pub failed: usize,
-    /// Skipped, with a reason.
-    pub skipped: usize,
-}
-
-impl Count {
-    /// Both together.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-            skipped: self.skipped + other.skipped,
+    /// Runs one test, which is a function.
+    pub fn test(&self, report: &mut Report, name: &str, run: impl FnOnce(&Self) -> Result<()>) {
+        if !self.wants(name) {
+            return;
         }
-    }
-}
-
-impl std::fmt::Display for Count {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            to,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        match run(self) {
+            Ok(()) => report.passed(name),
+            Err(error) => report.failed(name, &format!("{error:?}")),
+        }
     }
 }
 
@@ -133,61 +91,28 @@ fn cargo_line(line: &str) -> Count {
     }
 }
 
-/// Runs the guest tests whose name contains `filter`. If module and tools do not
-/// build, every test that uses them fails.
+/// Runs the guest tests whose group or name contains `filter`.
 ///
 /// # Errors
 /// What guests are made of cannot be prepared.
 pub fn guest_tests(filter: &str) -> Result<Count> {
-    let chosen: Vec<&Test> = TESTS
-        .iter()
-        .filter(|test| test.name.contains(filter))
-        .collect();
-    let setup = Setup::prepare()?;
-    let mut products = Ok(());
-    if chosen.iter().any(|test| test.products) {
-        products = setup.add_products();
+    let context = Context {
+        setup: Setup::prepare()?,
+        folder: tempfile::Builder::new().prefix("vexfs-test-").tempdir()?,
+        filter: filter.to_owned(),
+    };
+    let mut report = Report::default();
+    suite::run(&context, &mut report);
+    if report.count() == Count::default() {
+        report.failed(filter, "there is no guest test of this name");
     }
-    let mut count = Count::default();
-    for test in chosen {
-        let folder = tempfile::Builder::new().prefix("vexfs-test-").tempdir()?;
-        let context = Context {
-            setup: &setup,
-            folder: folder.path().to_owned(),
-            notes: Mutex::default(),
-        };
-        print!("test guest::{} ... ", test.name);
-        std::io::stdout().flush()?;
-        let start = Instant::now();
-        let outcome = match &products {
-            Err(error) if test.products => Err(anyhow::anyhow!("{error:#}")),
-            _ => (test.run)(&context),
-        };
-        let seconds = start.elapsed().as_secs_f32();
-        match outcome {
-            Ok(Outcome::Passed) => {
-                println!("ok ({seconds:.1} s)");
-                count.passed += 1;
-            }
-            Ok(Outcome::Skipped(reason)) => {
-                println!("skipped: {reason}");
-                count.skipped += 1;
-            }
-            Err(error) => {
-                println!("FAILED ({seconds:.1} s)\n{error:?}\n");
-                count.failed += 1;
-            }
-        }
-        for note in context.notes.into_inner().unwrap_or_default() {
-            println!("    {note}");
-        }
-    }
-    Ok(count)
+    Ok(report.count())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{cargo_line, Count};
+    use super::cargo_line;
+    use crate::report::Count;
 
     #[test]
     fn cargo_s_lines_are_counted() {

@@ -19,6 +19,7 @@ pub mod kernel;
 pub mod module;
 pub mod project;
 pub mod protocol;
+pub mod report;
 pub mod rootfs;
 pub mod suite;
 pub mod sys;

@@ -10,8 +10,9 @@ use clap::{Parser, Subcommand};
 
 use test_env::apt::Apt;
 use test_env::guest::{Config, Disk, Guest, Setup};
-use test_env::harness::{self, Count};
+use test_env::harness;
 use test_env::kernel::Kernel;
+use test_env::report::Count;
 use test_env::{check, demo, guest, host, module, tools};
 
 /// Kernels, guests and test runs for VexFS.

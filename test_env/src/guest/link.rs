@@ -136,20 +136,19 @@ impl Link {
 }
 
 impl Running {
-    /// Waits for the next piece of standard output, and returns all that came so
-    /// far and was not [taken](Self::take_stdout); `None` when the command ended.
+    /// Waits until there is standard output to [take](Self::take_stdout); false if
+    /// the command ended without more.
     ///
     /// # Errors
     /// The guest is gone, or nothing came within `timeout`.
-    pub fn wait_output(&mut self, timeout: Duration) -> Result<Option<&[u8]>> {
-        let before = self.gathered.stdout.len();
+    pub fn wait_output(&mut self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now() + timeout;
-        while self.gathered.stdout.len() == before {
+        while self.gathered.stdout.is_empty() {
             if !self.step(deadline)? {
-                return Ok(None);
+                return Ok(!self.gathered.stdout.is_empty());
             }
         }
-        Ok(Some(&self.gathered.stdout))
+        Ok(true)
     }
 
     /// Takes what has come of standard output, without waiting. Works on a guest

@@ -4,12 +4,28 @@
 use anyhow::{ensure, Result};
 
 use crate::guest::{Config, Disk, Guest};
-use crate::harness::{Context, Outcome};
+use crate::harness::Context;
+use crate::report::Report;
+
+/// Runs the tests of this file.
+pub fn run(context: &Context, report: &mut Report) {
+    context.test(report, "environment.stock_kernel_boots", stock_kernel_boots);
+    context.test(
+        report,
+        "environment.power_cut_keeps_what_was_flushed",
+        power_cut_keeps_what_was_flushed,
+    );
+    context.test(
+        report,
+        "environment.defects_in_the_log_are_noticed",
+        defects_in_the_log_are_noticed,
+    );
+}
 
 /// The stock kernel comes up, commands run as root and as the ordinary user, and
 /// their status and output arrive.
-pub fn stock_kernel_boots(context: &Context) -> Result<Outcome> {
-    let setup = context.setup;
+fn stock_kernel_boots(context: &Context) -> Result<()> {
+    let setup = &context.setup;
     let guest = Guest::start(setup, Config::default())?;
     ensure!(guest.run("uname -r")?.trim() == setup.kernel().release());
     ensure!(guest.run("id -u")?.trim() == "0");
@@ -26,16 +42,16 @@ pub fn stock_kernel_boots(context: &Context) -> Result<Outcome> {
     guest.write_file("/tmp/x", &[0, 1, 255])?;
     ensure!(guest.output("cat /tmp/x")?.stdout == [0, 1, 255]);
     guest.shutdown()?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// On a volatile disk, fsynced data of a proven file system survives a power cut
 /// and its journal recovers. If this failed, crash tests would blame the wrong one.
-pub fn power_cut_keeps_what_was_flushed(context: &Context) -> Result<Outcome> {
+fn power_cut_keeps_what_was_flushed(context: &Context) -> Result<()> {
     let image = context.scratch("volatile.img");
     Disk::create(&image, 256 << 20)?;
     let (disk, _) = Disk::volatile(&image)?;
-    let guest = Guest::start(context.setup, Config::with_disks([disk]))?;
+    let guest = Guest::start(&context.setup, Config::with_disks([disk]))?;
     guest.run("mke2fs -q -t ext4 /dev/vdb && mount /dev/vdb /mnt")?;
     guest.run("dd if=/dev/urandom of=/mnt/a bs=64k count=16 conv=fsync 2>&1 && sync")?;
     let sum = guest.run("sha256sum /mnt/a")?;
@@ -46,27 +62,27 @@ pub fn power_cut_keeps_what_was_flushed(context: &Context) -> Result<Outcome> {
     let losses = guest.power_cut(1)?;
     ensure!(losses.len() == 1);
     let (disk, _) = Disk::volatile(&image)?;
-    let guest = Guest::start(context.setup, Config::with_disks([disk]))?;
+    let guest = Guest::start(&context.setup, Config::with_disks([disk]))?;
     guest.run("mount /dev/vdb /mnt && test -s /mnt/c")?;
     ensure!(guest.run("sha256sum /mnt/a")? == sum);
     guest.run("umount /mnt && e2fsck -fn /dev/vdb")?;
     guest.shutdown()?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// A warning of the kernel makes the command that caused it fail.
-pub fn defects_in_the_log_are_noticed(context: &Context) -> Result<Outcome> {
-    let guest = Guest::start(context.setup, Config::default())?;
+fn defects_in_the_log_are_noticed(context: &Context) -> Result<()> {
+    let guest = Guest::start(&context.setup, Config::default())?;
     let error = guest.run("echo 'WARNING: at the door' > /dev/kmsg; sleep 1");
     let Err(error) = error else {
         anyhow::bail!("a warning went unnoticed")
     };
     ensure!(error.to_string().contains("at the door"), "{error}");
     // And a crash ends the guest at once instead of hanging the run.
-    let guest = Guest::start(context.setup, Config::default())?;
+    let guest = Guest::start(&context.setup, Config::default())?;
     ensure!(
         guest.run("echo c > /proc/sysrq-trigger").is_err(),
         "a crash went unnoticed"
     );
-    Ok(Outcome::Passed)
+    Ok(())
 }

@@ -1,26 +1,181 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tests that run in guests. Each is an ordinary function over the guest API; to
-//! add one, write it and list it in [`TESTS`].
+//! Tests that run in guests. The suites of test_env/guest/ are scripts that run
+//! inside; what has to happen outside of a guest, such as cutting its power, is
+//! here. Each file has a function `run`.
 
+mod crash;
 mod environment;
+mod limits;
+mod scripts;
 
-use crate::harness::Test;
+use std::path::PathBuf;
 
-/// Every guest test, in the order in which they run.
-pub const TESTS: &[Test] = &[
-    Test {
-        name: "environment::stock_kernel_boots",
-        products: false,
-        run: environment::stock_kernel_boots,
-    },
-    Test {
-        name: "environment::power_cut_keeps_what_was_flushed",
-        products: false,
-        run: environment::power_cut_keeps_what_was_flushed,
-    },
-    Test {
-        name: "environment::defects_in_the_log_are_noticed",
-        products: false,
-        run: environment::defects_in_the_log_are_noticed,
-    },
-];
+use anyhow::Result;
+
+use crate::guest::{Config, Disk, Guest};
+use crate::harness::Context;
+use crate::report::Report;
+use crate::{cache, project, rootfs};
+
+/// Size of the scratch disk that scripts get; see test_env/guest/README.md.
+const SCRATCH_BYTES: u64 = 6 << 30;
+/// Where scripts mount.
+const MOUNT: &str = "/mnt/vexfs";
+/// Where the tree of real files is mounted in the guest.
+const TREE: &str = "/srv";
+
+/// Runs every guest test that was asked for.
+pub fn run(context: &Context, report: &mut Report) {
+    environment::run(context, report);
+    let wants_products = context.wants("limits")
+        || context.wants("crash")
+        || scripts::names().is_ok_and(|names| names.iter().any(|name| context.wants(name)))
+        || limits::NAMES.iter().any(|name| context.wants(name));
+    if !wants_products {
+        return;
+    }
+    if let Err(error) = share(context) {
+        report.failed("module_and_tools_build", &format!("{error:?}"));
+        return;
+    }
+    report.passed("module_and_tools_build");
+    limits::run(context, report);
+    scripts::run(context, report);
+    crash::run(context, report);
+}
+
+/// Makes everything that the scripts use visible in the guests.
+fn share(context: &Context) -> Result<()> {
+    let setup = &context.setup;
+    // To try the scripts themselves on a file system of the stock kernel.
+    if filesystem() == "vexfs" {
+        setup.add_products()?;
+    }
+    let root = project::root();
+    setup.share(&[
+        (&root.join("test_env/guest"), "tests"),
+        (&root.join("demo"), "demo"),
+    ])?;
+    if let Some(data) = real_data() {
+        setup.share(&[(&data, "data")])?;
+    }
+    Ok(())
+}
+
+/// `vexfs`, or what `$FSTYP` says, to try the scripts themselves.
+fn filesystem() -> String {
+    std::env::var("FSTYP").unwrap_or_else(|_| "vexfs".to_owned())
+}
+
+/// The folder of real vectors: `$VEXFS_DATA`, or `shared/data` beside the checkout.
+fn real_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("VEXFS_DATA")
+        .map_or_else(|| project::root().join("../shared/data"), PathBuf::from);
+    folder.is_dir().then_some(folder)
+}
+
+/// A guest with the scratch disk and the tree of real files; the second value is
+/// the environment of a script, for `env`.
+fn script_guest(context: &Context, scratch: Disk) -> Result<(Guest, String)> {
+    let tree = Disk::ReadOnly(documentation(context)?);
+    let guest = Guest::start(&context.setup, Config::with_disks([scratch, tree]))?;
+    guest.run(&format!("mount -o ro /dev/vdc {TREE}"))?;
+    let mut environment = format!(
+        "VEXFS_DEV=/dev/vdb VEXFS_MNT={MOUNT} VEXFS_KO=/host/vexfs.ko VEXFS_TREE={TREE} \
+         VEXFS_DEMO=/host/demo PYTHONDONTWRITEBYTECODE=1 FSTYP={}",
+        filesystem()
+    );
+    if real_data().is_some() {
+        environment += " VEXFS_DATA=/host/data";
+    }
+    Ok((guest, environment))
+}
+
+/// An image of the kernel's Documentation/: some ten thousand real files.
+fn documentation(context: &Context) -> Result<PathBuf> {
+    let kernel = context.setup.kernel();
+    let source = kernel.source().join("Documentation");
+    let inputs = ["documentation 1".to_owned(), source.display().to_string()];
+    let entry = cache::entry("documentation", &inputs, |folder| {
+        rootfs::make_image(
+            &source,
+            &folder.join("tree.img"),
+            0,
+            true,
+            &folder.join("log"),
+        )
+    })?;
+    Ok(entry.join("tree.img"))
+}
+
+/// Reports the lines that a script prints (test_env/guest/README.md).
+struct Lines<'a> {
+    report: &'a mut Report,
+    /// In front of every name.
+    prefix: String,
+    pending: Vec<u8>,
+    /// Whether anything was reported.
+    any: bool,
+    failed: bool,
+}
+
+impl<'a> Lines<'a> {
+    fn new(report: &'a mut Report, prefix: &str) -> Self {
+        Self {
+            report,
+            prefix: prefix.to_owned(),
+            pending: Vec::new(),
+            any: false,
+            failed: false,
+        }
+    }
+
+    /// Takes in a piece of output; reports the lines that are complete.
+    fn push(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.pending.drain(..=end).collect();
+            self.line(String::from_utf8_lossy(&line).trim_end());
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if let Some(rest) = line.strip_prefix("ok ") {
+            self.any = true;
+            match rest.split_once(" # SKIP ") {
+                Some((name, why)) => self.report.skipped(&format!("{}{name}", self.prefix), why),
+                None => self.report.passed(&format!("{}{rest}", self.prefix)),
+            }
+        } else if let Some(rest) = line.strip_prefix("not ok ") {
+            self.any = true;
+            self.failed = true;
+            let (name, why) = rest.split_once(": ").unwrap_or((rest, ""));
+            self.report.failed(&format!("{}{name}", self.prefix), why);
+        } else if !line.is_empty() {
+            self.report.note(line.trim_start_matches("# "));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lines;
+    use crate::report::{Count, Report};
+
+    #[test]
+    fn lines_of_a_script_are_counted() {
+        let mut report = Report::default();
+        let mut lines = Lines::new(&mut report, "");
+        lines.push(b"ok a.b\nok a.c # SKIP because\nnot o");
+        lines.push(b"k a.d: why: so\n# a: a remark\n");
+        assert!(lines.any && lines.failed);
+        assert_eq!(
+            report.count(),
+            Count {
+                passed: 1,
+                failed: 1,
+                skipped: 1
+            }
+        );
+    }
+}

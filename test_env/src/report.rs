@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! What the tests say: one line for each, counted. Runs nothing.
+
+use std::io::Write;
+
+/// How many tests went how.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Skipped, with a reason.
+    pub skipped: usize,
+}
+
+impl Count {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+            skipped: self.skipped + other.skipped,
+        }
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            to,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// Prints results as they come, and counts them.
+#[derive(Default)]
+pub struct Report {
+    count: Count,
+}
+
+impl Report {
+    /// A test passed.
+    pub fn passed(&mut self, name: &str) {
+        self.count.passed += 1;
+        line(&format!("test guest::{name} ... ok"));
+    }
+
+    /// A test failed, and why.
+    pub fn failed(&mut self, name: &str, why: &str) {
+        self.count.failed += 1;
+        line(&format!("test guest::{name} ... FAILED\n{}", indent(why)));
+    }
+
+    /// A test could not check what it is there for, and why.
+    pub fn skipped(&mut self, name: &str, why: &str) {
+        self.count.skipped += 1;
+        line(&format!("test guest::{name} ... skipped: {why}"));
+    }
+
+    /// Something for the reader: measured, not judged.
+    pub fn note(&mut self, text: &str) {
+        line(&indent(text));
+    }
+
+    /// What was reported so far.
+    pub fn count(&self) -> Count {
+        self.count
+    }
+}
+
+fn indent(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
+    lines.join("\n")
+}
+
+/// A reader who watches sees each line at once.
+fn line(text: &str) {
+    println!("{text}");
+    // Nobody to tell if this fails.
+    let _ = std::io::stdout().flush();
+}

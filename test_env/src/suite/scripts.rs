@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The suites of test_env/guest/: each in a guest and on a disk of its own. What
+//! they check is their own affair.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context as _, Result};
+
+use super::{script_guest, Lines, SCRATCH_BYTES};
+use crate::guest::Disk;
+use crate::harness::Context;
+use crate::project;
+use crate::report::Report;
+
+/// A suite that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_secs(1200);
+
+/// The suites: executable scripts, but for those that need more than a guest.
+pub fn names() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(project::root().join("test_env/guest"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(name) = name.strip_suffix(".py").map(str::to_owned) else {
+            continue;
+        };
+        if entry.metadata()?.permissions().mode() & 0o100 != 0 && !name.starts_with("crash_") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Runs the suites that were asked for.
+pub fn run(context: &Context, report: &mut Report) {
+    let names = match names() {
+        Ok(names) => names,
+        Err(error) => return report.failed("scripts", &format!("{error:?}")),
+    };
+    for name in names.iter().filter(|name| context.wants(name)) {
+        let start = Instant::now();
+        if let Err(error) = suite(context, report, name) {
+            report.failed(&format!("{name}.guest"), &format!("{error:?}"));
+        }
+        report.note(&format!("{name}: {} s", start.elapsed().as_secs()));
+    }
+}
+
+fn suite(context: &Context, report: &mut Report, name: &str) -> Result<()> {
+    let image = context.scratch(&format!("{name}.img"));
+    let (guest, environment) = script_guest(context, Disk::create(&image, SCRATCH_BYTES)?)?;
+    let mut running = guest.spawn(&format!(
+        "cd /host/tests && exec env {environment} ./{name}.py"
+    ))?;
+    let mut lines = Lines::new(report, "");
+    loop {
+        let more = running.wait_output(SILENCE);
+        lines.push(&running.take_stdout());
+        guest.check_log()?;
+        if !more.context("the suite did not end")? {
+            break;
+        }
+    }
+    let output = running.wait(Duration::ZERO)?;
+    if !lines.any || (output.status != 0) != lines.failed {
+        bail!(
+            "the suite ended with status {}:\n{}",
+            output.status,
+            output.errors()
+        );
+    }
+    guest.shutdown()?;
+    std::fs::remove_file(&image)?;
+    Ok(())
+}
