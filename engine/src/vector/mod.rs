@@ -35,8 +35,8 @@ pub use index::{
     create, drop_begin, find, inherited, list, load, next_dropping, set_permissions, NewIndex,
 };
 pub use record::{
-    delete, delete_credits, for_each, get, kill, put, put_credits, puts_that_fit, reclaim_credits,
-    reclaim_step, Record, RecordPos,
+    delete, delete_credits, for_each, get, kill, put, put_credits, put_many, puts_that_fit,
+    reclaim_credits, reclaim_step, NewRecord, Record, RecordPos,
 };
 pub use scan::{is_live, scan, Batch, ScanPos};
 

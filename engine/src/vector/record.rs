@@ -313,6 +313,46 @@ pub fn put<T: Transaction>(
     Ok(())
 }
 
+/// A record to store.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// Label.
+    pub label: u64,
+    /// The user's tag.
+    pub tag: u64,
+    /// The elements.
+    pub elements: &'a [u8],
+}
+
+/// Stores records of one inode and index one after the other, and the inode. Returns how many, and the clean error that ended the
+/// sequence before its end, if one did: the records before it are part of the transaction and stay. The caller brings no more
+/// than [`puts_that_fit`].
+///
+/// Errors: clean ones only if they concern the first record; the dirty ones.
+pub fn put_many<'r, T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    inode: &mut Inode,
+    index: &mut Index,
+    records: impl IntoIterator<Item = NewRecord<'r>>,
+) -> Result<(u32, Option<Error>)> {
+    let mut done = 0u32;
+    let mut ended = None;
+    for r in records {
+        match put(cx, inode, index, r.label, r.tag, r.elements) {
+            Ok(()) => done = done.saturating_add(1),
+            Err(e) if e.is_clean() && done != 0 => {
+                ended = Some(e);
+                break;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if done != 0 {
+        inode::store(cx, inode)?;
+    }
+    Ok((done, ended))
+}
+
 /// Writes a new record into a free slot and updates the index.
 fn place<T: Transaction>(
     cx: &mut Cx<'_, T>,

@@ -316,3 +316,45 @@ fn many_puts_fit_one_transaction_as_declared() {
     }
     assert_eq!(vector::puts_that_fit(&w.fs.io, &w.index(id), 5), Ok(0));
 }
+
+#[test]
+fn a_batch_that_fills_the_disk_keeps_what_fitted() {
+    let mut w = World::new(1024 + 400, 1);
+    let id = w.create("batch", 384).unwrap();
+    let ino = w.inos[0];
+    let vectors: Vec<Vec<u8>> = (0..1000).map(|n| elements(384, n)).collect();
+    let mut next = 0;
+    let ended = loop {
+        let mut index = w.index(id);
+        let mut inode = w.inode(ino);
+        let n = vector::puts_that_fit(&w.fs.io, &index, 1000).unwrap() as usize;
+        let records = vectors[next..].iter().zip(next as u64..).take(n);
+        let records = records.map(|(elements, label)| vector::NewRecord {
+            label,
+            tag: label + 1,
+            elements,
+        });
+        let put = w.step("put_many", 1000, |cx| {
+            vector::put_many(cx, &mut inode, &mut index, records)
+        });
+        let (done, ended) = match put {
+            Ok(x) => x,
+            Err(e) => break e,
+        };
+        let model = &mut w.indexes.get_mut(&id).unwrap().records;
+        for label in next..next + done as usize {
+            model.insert(
+                (ino, label as u64),
+                (label as u64 + 1, vectors[label].clone()),
+            );
+        }
+        next += done as usize;
+        w.check();
+        if let Some(e) = ended {
+            break e;
+        }
+    };
+    assert_eq!(ended, Error::NoSpace);
+    assert!(next > 300, "{next} records");
+    w.wind_up();
+}
