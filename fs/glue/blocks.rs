@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The engine's [`ReadBlocks`] and [`Transaction`] on the buffer cache and jbd2. It may not decide anything: it translates.
+
+use super::deferred::Deferred;
+use crate::vfs::{checksum::crc32, code, BlockSeal, BufMut, BufRef, Buffers, Update};
+use core::cell::RefCell;
+use engine::io::{ReadBlocks, Transaction};
+use engine::Error;
+use layout::block::BlockKind;
+use layout::superblock::Super;
+use layout::{Block, Invalid, BLOCK_SIZE};
+
+/// Bytes in a block, as `vfs` wants to know it.
+pub(super) const SIZE: usize = BLOCK_SIZE;
+
+/// Seals blocks when their transaction commits.
+pub(super) struct Seal {
+    /// Seed of the filesystem's checksums.
+    pub(super) seed: u32,
+}
+
+impl BlockSeal<SIZE> for Seal {
+    fn seal(&self, kind: u32, _block: u64, data: &mut Block) {
+        if let Some(kind) = BlockKind::ALL.get(kind as usize) {
+            layout::block::seal(*kind, data, self.seed, crc32);
+        }
+    }
+}
+
+/// Why a block could not be had.
+enum Fault {
+    /// The kernel says so.
+    Kernel(kernel::error::Error),
+    /// Its contents are wrong.
+    Contents(Invalid),
+}
+
+impl From<kernel::error::Error> for Fault {
+    fn from(e: kernel::error::Error) -> Self {
+        Fault::Kernel(e)
+    }
+}
+
+impl Fault {
+    fn at(self, block: u64) -> Error {
+        match self {
+            Fault::Contents(invalid) => Error::Corrupt { block, what: invalid.0 },
+            Fault::Kernel(e) => kernel_fault(e, block),
+        }
+    }
+}
+
+/// An error of the buffer cache or jbd2 at `block`, as the engine knows it.
+fn kernel_fault(e: kernel::error::Error, block: u64) -> Error {
+    if e == code::ERANGE {
+        Error::Corrupt { block, what: "block number beyond the device" }
+    } else if e == code::ENOMEM {
+        Error::NoMemory
+    } else if e == code::EROFS {
+        Error::ReadOnly
+    } else if e == code::EDEADLK {
+        Error::Internal("a block is guarded twice")
+    } else if e == code::ENOSPC {
+        Error::Internal("a transaction needs more blocks than it asked for")
+    } else {
+        Error::Io { block }
+    }
+}
+
+/// Holds a block of `kind` to its format; for [`Buffers::read`].
+fn check(sb: &Super, block: u64, kind: BlockKind) -> impl FnOnce(&Block) -> Result<(), Fault> + '_ {
+    move |data| layout::block::verify(kind, block, data, sb.seed, crc32).map_err(Fault::Contents)
+}
+
+/// Reads metadata under the shared lock.
+pub(super) struct Reader<'a> {
+    pub(super) buffers: &'a Buffers<SIZE>,
+    pub(super) sb: &'a Super,
+}
+
+impl<'a> ReadBlocks for Reader<'a> {
+    type Ref = BufRef<'a, SIZE>;
+
+    fn sb(&self) -> &Super {
+        self.sb
+    }
+
+    fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error> {
+        let within = block < self.sb.geometry.blocks;
+        if !within {
+            return Err(Error::Corrupt { block, what: "block number beyond the filesystem" });
+        }
+        self.buffers.read(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+    }
+
+    fn prefetch(&self, start: u64, len: u32) {
+        self.buffers.prefetch(start, len);
+    }
+
+    fn crc32(&self) -> layout::Crc32 {
+        crc32
+    }
+}
+
+/// Changes metadata under the exclusive lock, inside a journal handle.
+pub(super) struct Txn<'a> {
+    pub(super) update: Update<'a, Seal, SIZE>,
+    pub(super) sb: &'a Super,
+    pub(super) deferred: RefCell<&'a mut Deferred>,
+}
+
+impl Txn<'_> {
+    fn inside(&self, block: u64) -> Result<(), Error> {
+        if block < self.sb.geometry.blocks {
+            Ok(())
+        } else {
+            Err(Error::Corrupt { block, what: "block number beyond the filesystem" })
+        }
+    }
+}
+
+impl<'a> ReadBlocks for Txn<'a> {
+    type Ref = BufRef<'a, SIZE>;
+
+    fn sb(&self) -> &Super {
+        self.sb
+    }
+
+    fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error> {
+        self.inside(block)?;
+        self.update.read(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+    }
+
+    fn prefetch(&self, start: u64, len: u32) {
+        self.update.buffers().prefetch(start, len);
+    }
+
+    fn crc32(&self) -> layout::Crc32 {
+        crc32
+    }
+}
+
+impl<'a> Transaction for Txn<'a> {
+    type Mut = BufMut<'a, SIZE>;
+
+    fn modify(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error> {
+        self.inside(block)?;
+        self.update.modify(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+    }
+
+    fn create(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error> {
+        self.inside(block)?;
+        self.update.create(block, kind as u32).map_err(|e| kernel_fault(e, block))
+    }
+
+    fn forget(&self, block: u64, _kind: BlockKind) -> Result<(), Error> {
+        self.inside(block)?;
+        self.update.forget(block).map_err(|e| kernel_fault(e, block))
+    }
+
+    fn defer_free(&self, start: u64, len: u32) -> Result<(), Error> {
+        let geo = &self.sb.geometry;
+        let group = geo.group_of(start);
+        let first = start.saturating_sub(geo.group_start(group)) as u32;
+        let mut deferred = self.deferred.try_borrow_mut().map_err(|_| Error::Internal("deferred blocks in use"))?;
+        deferred.add(self.update.handle().tid(), group, first, len).map_err(|_| Error::NoMemory)
+    }
+
+    fn deferred(&self, group: u32, word: u32) -> u64 {
+        // All ones if it cannot be known: nothing is taken then.
+        self.deferred.try_borrow().map_or(u64::MAX, |d| d.word(group, word))
+    }
+
+    fn deferred_in(&self, group: u32) -> u32 {
+        self.deferred.try_borrow().map_or(u32::MAX, |d| d.in_group(group))
+    }
+
+    fn deferred_total(&self) -> u64 {
+        self.deferred.try_borrow().map_or(u64::MAX, |d| d.total())
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Inodes in memory: filled from the engine's, recorded in transactions, finished when they go.
+//!
+//! The disk is the truth for everything but the size of regular files (in memory it runs ahead of what has been written) and
+//! attributes that the kernel changes by itself, which [`record`] writes at once.
+
+use super::blocks::Txn;
+use super::error::read_failed;
+use super::mount::Failure;
+use super::VexFs;
+use crate::vfs::{self, code, ARef, Attributes, FileFlags, INode, INodeKind, NewINode, Result, SuperBlock, Tid};
+use core::sync::atomic::{AtomicU64, Ordering};
+use engine::inode::SetAttributes;
+use engine::orphan::{self, Cursor, Progress};
+use engine::{Cx, Error};
+use kernel::prelude::*;
+use layout::inode::{FileType, Inode, Time, FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOATIME, FLAG_SYNC, FLAG_SYSTEM};
+use layout::BLOCK_SIZE;
+
+/// Sectors of 512 bytes in a block.
+const SECTORS: u64 = (BLOCK_SIZE / 512) as u64;
+/// Added to credits that were computed before the transaction began: the trees may have grown by a level since.
+const SLACK: u32 = 24;
+
+/// What VexFS keeps beside the kernel's inode.
+pub(crate) struct InodeData {
+    /// Size on disk, of regular files.
+    disk_size: AtomicU64,
+    /// Raised when blocks of the file change place or state.
+    map_version: AtomicU64,
+    /// Last transaction that changed the inode: number, and bit 32 set once there was one.
+    last_tid: AtomicU64,
+    /// Birth.
+    btime: Time,
+}
+
+const HAS_TID: u64 = 1 << 32;
+
+impl InodeData {
+    fn new(inode: &Inode) -> Self {
+        Self {
+            disk_size: AtomicU64::new(inode.size),
+            map_version: AtomicU64::new(0),
+            last_tid: AtomicU64::new(0),
+            btime: inode.btime,
+        }
+    }
+
+    /// Size on disk.
+    pub(super) fn disk_size(&self) -> u64 {
+        self.disk_size.load(Ordering::Acquire)
+    }
+
+    /// The size on disk is now `size`.
+    pub(super) fn set_disk_size(&self, size: u64) {
+        self.disk_size.store(size, Ordering::Release);
+    }
+
+    /// Version of the file's mapping.
+    pub(super) fn map_version(&self) -> u64 {
+        self.map_version.load(Ordering::Acquire)
+    }
+
+    /// The mapping has changed.
+    pub(super) fn remapped(&self) {
+        self.map_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Transaction `tid` changed the inode.
+    pub(super) fn changed_in(&self, tid: Tid) {
+        self.last_tid.store(HAS_TID | u64::from(tid.0), Ordering::Release);
+    }
+
+    /// The last transaction that changed it, since it is in memory.
+    pub(super) fn last_change(&self) -> Option<Tid> {
+        let v = self.last_tid.load(Ordering::Acquire);
+        (v & HAS_TID != 0).then_some(Tid(v as u32))
+    }
+
+    /// Birth.
+    pub(super) fn btime(&self) -> Time {
+        self.btime
+    }
+}
+
+/// Attributes for the kernel.
+pub(super) fn attributes(i: &Inode) -> Attributes {
+    let time = |t: Time| vfs::Time { sec: t.sec, nsec: t.nsec };
+    Attributes {
+        mode: i.mode,
+        uid: i.uid,
+        gid: i.gid,
+        nlink: i.links,
+        size: i.size,
+        sectors: i.blocks.saturating_mul(SECTORS),
+        atime: time(i.atime),
+        mtime: time(i.mtime),
+        ctime: time(i.ctime),
+        generation: i.generation,
+        flags: FileFlags {
+            sync: i.flags & FLAG_SYNC != 0,
+            dirsync: false,
+            append: i.flags & FLAG_APPEND != 0,
+            immutable: i.flags & FLAG_IMMUTABLE != 0,
+            noatime: i.flags & FLAG_NOATIME != 0,
+        },
+    }
+}
+
+/// The kernel's device number (major << 20 | minor) as it is stored, and back.
+pub(super) fn encode_rdev(dev: u32) -> u32 {
+    let (major, minor) = (dev >> 20, dev & 0xf_ffff);
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+fn decode_rdev(rdev: u32) -> u32 {
+    let (major, minor) = ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00));
+    (major << 20) | minor
+}
+
+/// Finds inode `ino`, which an entry names, in memory or on disk.
+pub(super) fn get(sb: &SuperBlock<VexFs>, ino: u64) -> Result<ARef<INode<VexFs>>> {
+    sb.inode(ino, |new| {
+        let loaded = sb.mount().read(|io| engine::inode::load(io, ino));
+        let inode = loaded.map_err(|e| match e {
+            // An entry names it, so its not being in use is damage.
+            Error::Stale => read_failed(sb, ino, Error::Corrupt { block: 0, what: "an entry names an inode that is not in use" }),
+            e => read_failed(sb, ino, e),
+        })?;
+        fill(new, &inode)
+    })
+}
+
+/// Fills a new inode of memory.
+pub(super) fn fill(new: NewINode<'_, VexFs>, inode: &Inode) -> Result<ARef<INode<VexFs>>> {
+    if inode.flags & FLAG_SYSTEM != 0 {
+        return Err(code::EUCLEAN);
+    }
+    let kind = match inode.file_type() {
+        FileType::Regular => INodeKind::file(),
+        FileType::Directory => INodeKind::directory(),
+        FileType::Symlink => INodeKind::symlink(),
+        FileType::Char | FileType::Block | FileType::Fifo | FileType::Socket => {
+            INodeKind::special(inode.mode, decode_rdev(inode.rdev))
+        }
+    };
+    new.fill(&attributes(inode), kind, InodeData::new(inode))
+}
+
+/// Shows what a transaction made of an inode: everything but the size of regular files, which callers see to.
+pub(super) fn refresh(inode: &INode<VexFs>, now: &Inode, tid: Tid) {
+    inode.update(&attributes(now));
+    if now.is_dir() {
+        inode.set_size(now.size);
+    }
+    inode.data().changed_in(tid);
+}
+
+/// As [`refresh`], for an inode that may not be in memory. Not inside a handle.
+pub(super) fn refresh_cached(sb: &SuperBlock<VexFs>, now: &Inode, tid: Tid) {
+    if let Some(inode) = sb.cached_inode(now.ino) {
+        refresh(&inode, now, tid);
+    }
+}
+
+/// Runs a transaction whose credits are computed from the present state by `credits`.
+pub(super) fn transact<X>(
+    sb: &SuperBlock<VexFs>,
+    ino: u64,
+    credits: impl FnOnce(&super::blocks::Reader<'_>) -> Result<u32, Error>,
+    f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+) -> Result<(X, Tid), Failure> {
+    let mount = sb.mount();
+    let credits = mount.read(credits).map_err(|e| match e.is_clean() {
+        true => Failure::Clean(e),
+        false => Failure::Kernel(read_failed(sb, ino, e)),
+    })?;
+    mount.transact(sb, ino, credits.saturating_add(SLACK), f)
+}
+
+/// Records attributes that the kernel changed in memory.
+pub(super) fn record(inode: &INode<VexFs>) -> Result {
+    let sb = inode.sb();
+    let a = inode.attributes();
+    let time = |t: vfs::Time| Some(Time { sec: t.sec, nsec: t.nsec });
+    let set = SetAttributes {
+        mode: Some(a.mode),
+        uid: Some(a.uid),
+        gid: Some(a.gid),
+        atime: time(a.atime),
+        mtime: time(a.mtime),
+        ctime: time(a.ctime),
+        ..SetAttributes::default()
+    };
+    let (_, tid) = sb.mount().transact(sb, inode.ino(), engine::inode::SET_ATTRIBUTES_CREDITS, |cx| {
+        engine::inode::set_attributes(cx, inode.ino(), &set)
+    })?;
+    inode.data().changed_in(tid);
+    Ok(())
+}
+
+/// Makes the last change of an inode durable.
+pub(super) fn commit(inode: &INode<VexFs>) -> Result {
+    let mount = inode.sb().mount();
+    if mount.has_failed() {
+        return Err(code::EIO);
+    }
+    let journal = mount.journal();
+    // Data that was written before is made durable by the commit's flush, or by one of our own.
+    let flushed = match inode.data().last_change() {
+        Some(tid) => {
+            let will_flush = journal.commit_will_flush(tid);
+            journal.commit(tid)?;
+            will_flush
+        }
+        None => false,
+    };
+    if !flushed {
+        mount.device().flush()?;
+    }
+    Ok(())
+}
+
+/// Finishes orphan `ino` step by step, each a transaction of its own.
+pub(super) fn finish(sb: &SuperBlock<VexFs>, ino: u64) -> Result<(), Failure> {
+    steps(sb, ino, |cx, cursor| orphan::finish_step(cx, ino, cursor))
+}
+
+/// Frees what lies beyond the size of a file in use.
+pub(super) fn trim(sb: &SuperBlock<VexFs>, ino: u64) -> Result<(), Failure> {
+    steps(sb, ino, |cx, cursor| orphan::trim_step(cx, ino, cursor))
+}
+
+fn steps(
+    sb: &SuperBlock<VexFs>,
+    ino: u64,
+    mut step: impl FnMut(&mut Cx<'_, Txn<'_>>, &mut Cursor) -> Result<Progress, Error>,
+) -> Result<(), Failure> {
+    let mut cursor = Cursor::default();
+    loop {
+        let credits = |io: &super::blocks::Reader<'_>| orphan::finish_credits(io, &engine::inode::load(io, ino)?);
+        match transact(sb, ino, credits, |cx| step(cx, &mut cursor))?.0 {
+            Progress::Done => return Ok(()),
+            Progress::More => vfs::task::cond_resched(),
+        }
+    }
+}
+
+/// The inode leaves memory. Without links it is freed on disk.
+pub(super) fn evict(inode: &INode<VexFs>) {
+    let sb = inode.sb();
+    if inode.nlink() != 0 || sb.is_read_only() || sb.mount().has_failed() {
+        return;
+    }
+    let _writing = sb.internal_write();
+    match finish(sb, inode.ino()) {
+        // A name that could not be made leaves no orphan.
+        Ok(()) | Err(Failure::Clean(Error::NotFound | Error::Stale)) => {}
+        Err(e) => {
+            let e = kernel::error::Error::from(e);
+            pr_err!("(device {}): inode {} is left for the next mount: {:?}\n", sb.id(), inode.ino(), e);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A mount: what it owns, and the three ways to metadata: [`Mount::read`] under the shared lock, [`Mount::transact`] inside a
+//! journal handle under the exclusive lock, and the super block's own small writes.
+
+use super::blocks::{Reader, Seal, Txn, SIZE};
+use super::deferred::Deferred;
+use super::error::{change_failed, errno};
+use super::VexFs;
+use crate::vfs::{
+    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Journal, RwSemaphore, SuperBlock, Tid,
+};
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use engine::space::{GroupMem, Space};
+use engine::{Cx, Error};
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Mutex;
+use layout::inode::Time;
+use layout::superblock::{OnError, RawSuper, Super, STATE_CLEAN, STATE_ERROR};
+
+/// Seconds between commits that nobody asks for, unless the mount option `commit=` says otherwise.
+pub(super) const COMMIT_INTERVAL: u32 = 5;
+/// Blocks that may be forgotten in one transaction beyond those that are changed: a whole vector segment.
+const FORGET_CREDITS: u32 = 1088;
+
+/// What the metadata lock protects.
+pub(super) struct Meta {
+    /// The right to all metadata blocks.
+    pub(super) buffers: Buffers<SIZE>,
+    /// Totals.
+    pub(super) space: Space,
+    /// Memory of the groups.
+    pub(super) groups: KVVec<GroupMem>,
+    /// Blocks on their way to being free.
+    pub(super) deferred: Deferred,
+}
+
+/// A mount's data.
+#[pin_data]
+pub(crate) struct Mount {
+    #[pin]
+    meta: RwSemaphore<Meta>,
+    journal: Journal<Seal, SIZE>,
+    device: BlockDevice,
+    /// As it was when mounted; geometry, seed and hash seed never change while mounted.
+    sb: Super,
+    /// What is written back of it.
+    #[pin]
+    raw: Mutex<RawSuper>,
+    on_error: AtomicU16,
+    commit_interval: AtomicU32,
+    /// Blocks that can hold data, all groups together.
+    data_blocks: u64,
+    failed: AtomicBool,
+}
+
+impl Mount {
+    /// Puts a mount together.
+    pub(super) fn new(
+        sb: Super,
+        device: BlockDevice,
+        journal: Journal<Seal, SIZE>,
+        meta: Meta,
+        on_error: OnError,
+    ) -> Result<Pin<KBox<Self>>> {
+        let geo = sb.geometry;
+        let data_blocks = (0..geo.groups).fold(0u64, |n, g| n.saturating_add(u64::from(geo.data_blocks(g))));
+        KBox::pin_init(
+            pin_init!(Self {
+                meta <- RwSemaphore::new(meta),
+                journal,
+                device,
+                sb,
+                raw <- new_mutex!(sb.raw),
+                on_error: AtomicU16::new(on_error as u16),
+                commit_interval: AtomicU32::new(COMMIT_INTERVAL),
+                data_blocks,
+                failed: AtomicBool::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The journal.
+    pub(super) fn journal(&self) -> &Journal<Seal, SIZE> {
+        &self.journal
+    }
+
+    /// The device.
+    pub(super) fn device(&self) -> &BlockDevice {
+        &self.device
+    }
+
+    /// The super block as it was when mounted.
+    pub(super) fn sb(&self) -> &Super {
+        &self.sb
+    }
+
+    /// Blocks that can hold data.
+    pub(super) fn data_blocks(&self) -> u64 {
+        self.data_blocks
+    }
+
+    /// What to do on errors.
+    pub(super) fn on_error(&self) -> OnError {
+        match self.on_error.load(Ordering::Relaxed) {
+            2 => OnError::Continue,
+            3 => OnError::Panic,
+            _ => OnError::RemountRo,
+        }
+    }
+
+    /// Sets it.
+    pub(super) fn set_on_error(&self, on_error: OnError) {
+        self.on_error.store(on_error as u16, Ordering::Relaxed);
+    }
+
+    /// Seconds between commits that nobody asks for.
+    pub(super) fn commit_interval(&self) -> u32 {
+        self.commit_interval.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub(super) fn set_commit_interval(&self, seconds: u32) {
+        self.commit_interval.store(seconds, Ordering::Relaxed);
+        self.journal.set_commit_interval(seconds);
+    }
+
+    /// Whether an error has stopped the mount.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// An error stops the mount.
+    pub(super) fn set_failed(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Reads metadata. `f` may look at blocks, but not wait for a transaction, take the last reference of an inode, or call this again.
+    pub(super) fn read<X>(&self, f: impl FnOnce(&Reader<'_>) -> X) -> X {
+        let _scope = task::nofs();
+        let meta = self.meta.read();
+        f(&Reader { buffers: &meta.buffers, sb: &self.sb })
+    }
+
+    /// Totals, for statfs.
+    pub(super) fn usage(&self) -> Space {
+        self.meta.read().space
+    }
+
+    /// Runs `f`, which changes up to `credits` blocks, as one transaction, and gives its result and the transaction's number.
+    ///
+    /// `f` is run a second time if there was no space but blocks were on their way to being free. The error of the engine is
+    /// given as it was if nothing was changed; otherwise the mount has been stopped. `ino` is for messages.
+    ///
+    /// May not be called with a handle open or inside [`Mount::read`].
+    pub(super) fn transact<X>(
+        &self,
+        sb: &SuperBlock<VexFs>,
+        ino: u64,
+        credits: u32,
+        mut f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+    ) -> Result<(X, Tid), Failure> {
+        let mut retried = false;
+        loop {
+            match self.attempt(sb, ino, credits, &mut f) {
+                Err((Failure::Clean(Error::NoSpace), waiting)) if waiting && !retried => {
+                    retried = true;
+                    self.journal.force_commit().map_err(Failure::Kernel)?;
+                }
+                Err((failure, _)) => return Err(failure),
+                Ok(done) => return Ok(done),
+            }
+        }
+    }
+
+    /// One try. The flag of an error says whether blocks are on their way to being free.
+    fn attempt<X>(
+        &self,
+        sb: &SuperBlock<VexFs>,
+        ino: u64,
+        credits: u32,
+        f: &mut impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+    ) -> Result<(X, Tid), (Failure, bool)> {
+        let kernel = |e| (Failure::Kernel(e), false);
+        if self.has_failed() {
+            return Err(kernel(code::EROFS));
+        }
+        let wanted = Credits { blocks: credits, revokes: credits.saturating_add(FORGET_CREDITS) };
+        let handle = self.journal.start(wanted).map_err(kernel)?;
+        let tid = handle.tid();
+        let (result, waiting) = {
+            let mut guard = self.meta.write();
+            let meta = &mut *guard;
+            meta.deferred.release(|tid| self.journal.is_committed(tid));
+            let now = task::now();
+            let txn = Txn {
+                update: meta.buffers.update(&handle),
+                sb: &self.sb,
+                deferred: RefCell::new(&mut meta.deferred),
+            };
+            let result = f(&mut Cx {
+                io: &txn,
+                space: &mut meta.space,
+                groups: &mut meta.groups,
+                now: Time { sec: now.sec, nsec: now.nsec },
+                privileged: task::is_privileged(),
+            });
+            drop(txn);
+            (result, meta.deferred.total() != 0)
+        };
+        match result {
+            Ok(x) => {
+                handle.stop().map_err(kernel)?;
+                Ok((x, tid))
+            }
+            Err(e) if e.is_clean() => {
+                handle.stop().map_err(kernel)?;
+                Err((Failure::Clean(e), waiting))
+            }
+            Err(e) => {
+                let errno = change_failed(sb, ino, e);
+                drop(handle);
+                Err((Failure::Kernel(errno), false))
+            }
+        }
+    }
+
+    /// Notes an error in the super block for fsck; a failure to write it is only reported.
+    pub(super) fn note_error(&self, ino: u64, e: Error) {
+        use core::fmt::Write as _;
+        let block = match e {
+            Error::Corrupt { block, .. } | Error::Io { block } => block,
+            _ => 0,
+        };
+        let mut text = Text { bytes: [0; 80], len: 0 };
+        let _ = write!(text, "{e}");
+        let result = self.update_super(|raw| {
+            let now = task::now().sec;
+            raw.state.set((raw.state.get() | STATE_ERROR) & !STATE_CLEAN);
+            if raw.errors.get() == 0 {
+                raw.first_error_at.set(now);
+            }
+            raw.errors.set(raw.errors.get().saturating_add(1));
+            raw.last_error_at.set(now);
+            raw.last_error_block.set(block);
+            raw.last_error_ino.set(ino);
+            raw.last_error = text.bytes;
+        });
+        if let Err(e) = result {
+            pr_err!("the error could not be noted in the super block: {:?}\n", e);
+        }
+    }
+
+    /// Changes the super block and writes it to its place, durably. It goes past the journal and the buffer cache.
+    pub(super) fn update_super(&self, change: impl FnOnce(&mut RawSuper)) -> Result {
+        if self.device.is_read_only() {
+            return Err(code::EROFS);
+        }
+        let _scope = task::nofs();
+        let mut block = KBox::new([0u8; SIZE], GFP_KERNEL)?;
+        let mut raw = self.raw.lock();
+        change(&mut raw);
+        raw.written_at.set(task::now().sec);
+        layout::bytes::put(&mut *block, layout::superblock::SUPER_OFFSET, &raw.sealed(0, crc32)).ok_or(code::EIO)?;
+        self.device.write(0, &mut *block)?;
+        self.device.flush()
+    }
+}
+
+/// Why a transaction did not happen.
+#[derive(Clone, Copy)]
+pub(super) enum Failure {
+    /// The engine refused before it changed anything.
+    Clean(Error),
+    /// The kernel refused, or the mount was stopped.
+    Kernel(kernel::error::Error),
+}
+
+impl From<Failure> for kernel::error::Error {
+    fn from(f: Failure) -> Self {
+        match f {
+            Failure::Clean(e) => errno(e),
+            Failure::Kernel(e) => e,
+        }
+    }
+}
+
+/// Text cut to a fixed size.
+struct Text {
+    bytes: [u8; 80],
+    len: usize,
+}
+
+impl core::fmt::Write for Text {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        let room = self.bytes.get_mut(self.len..).unwrap_or(&mut []);
+        for (to, from) in room.iter_mut().zip(s.bytes()) {
+            *to = from;
+        }
+        self.len = self.len.saturating_add(s.len()).min(self.bytes.len());
+        Ok(())
+    }
+}

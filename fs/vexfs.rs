@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! vexfs.ko: a filesystem that keeps vectors with the files they describe and searches them.
+//!
+//! `vfs` has the safe interfaces to the kernel, and all the unsafe code; `glue` is VexFS on top of them and of the crates
+//! `layout`, `engine` and `vector`, which the tools are made of too.
+
+use kernel::prelude::*;
+
+#[deny(unsafe_code)]
+mod glue;
+mod vfs;
+
+module! {
+    type: VexFsModule,
+    name: "vexfs",
+    authors: ["The VexFS developers"],
+    description: "VexFS: files and their vectors, searched in the kernel",
+    license: "GPL",
+    alias: ["fs-vexfs"],
+}
+
+/// What the loaded module owns.
+struct VexFsModule {
+    _registration: vfs::Registration<glue::VexFs>,
+}
+
+impl kernel::Module for VexFsModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self { _registration: vfs::Registration::new()? })
+    }
+}
