@@ -77,7 +77,7 @@ impl Image {
     ///
     /// # Errors
     /// [`Error::Super`] or [`Error::DeviceTooSmall`] if it is no VexFS filesystem; [`Error::ReadOnly`] if it is to be written and has features
-    /// that forbid that; [`Error::Journal`] if the journal is damaged; [`Error::Engine`] if the group descriptors are, or an orphan cannot be finished.
+    /// that forbid that; [`Error::Journal`] if the journal is damaged; [`Error::Engine`] if the group descriptors are, or an orphan or the dropping of an index cannot be finished.
     pub fn open_device(device: Box<dyn Device>, mode: Mode) -> Result<Self> {
         let sb = superblock::read(&*device, 0)?;
         Self::open_with(device, sb, mode)
@@ -123,6 +123,7 @@ impl Image {
         if mode == Mode::ReadWrite {
             image.mark_open()?;
             image.finish_orphans()?;
+            image.finish_drops()?;
         }
         Ok(image)
     }

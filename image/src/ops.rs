@@ -6,6 +6,8 @@ mod copy;
 mod file;
 mod names;
 mod path;
+mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};
 pub use names::DirEntry;
+pub use vectors::NewRecord;

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Indexes and records of an image: the engine's vector store with the batching and the stepwise dropping around it. Vectors are bytes here; what their
+//! elements are, and searching them, is the caller's (crate `vector`).
+
+use engine::inode;
+use engine::vector::{self, DropPos, NewIndex, Record, RecordPos};
+use layout::inode::Inode;
+use layout::vector::Index;
+
+use crate::error::Result;
+use crate::image::Image;
+
+/// Records removed in one step of dropping an index.
+const DROP_RECORDS: u32 = 32;
+
+/// A record to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// Label, unique for file and index.
+    pub label: u64,
+    /// Tag, for the user.
+    pub tag: u64,
+    /// The elements, as the index has them, little-endian.
+    pub elements: &'a [u8],
+}
+
+impl Image {
+    /// Makes an index.
+    ///
+    /// # Errors
+    /// Those of [`vector::create`].
+    pub fn create_index(&mut self, new: &NewIndex<'_>) -> Result<Index> {
+        let credits = self.read(vector::index::create_credits)?;
+        self.with_credits(credits, |cx| vector::create(cx, new))
+    }
+
+    /// The index of this name.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`].
+    pub fn find_index(&self, name: &[u8]) -> Result<Index> {
+        self.read(|io| vector::find(io, name))
+    }
+
+    /// All indexes, by number.
+    ///
+    /// # Errors
+    /// Those of reading the table.
+    pub fn list_indexes(&self) -> Result<Vec<Index>> {
+        let mut found = Vec::new();
+        self.read(|io| {
+            vector::list(io, 0, |index| {
+                found.push(*index);
+                Ok(true)
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Drops an index with all its records.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`].
+    pub fn drop_index(&mut self, id: u32) -> Result<()> {
+        let credits = self.read(vector::index::drop_begin_credits)?;
+        self.with_credits(credits, |cx| vector::drop_begin(cx, id))?;
+        self.finish_drop(id)
+    }
+
+    /// Finishes dropping indexes where a crash interrupted it.
+    ///
+    /// # Errors
+    /// As for [`Image::with_txn`].
+    pub fn finish_drops(&mut self) -> Result<()> {
+        let mut after = 0;
+        while let Some(id) = self.read(|io| vector::next_dropping(io, after))? {
+            self.finish_drop(id)?;
+            after = id;
+        }
+        Ok(())
+    }
+
+    fn finish_drop(&mut self, id: u32) -> Result<()> {
+        let mut position = DropPos::default();
+        loop {
+            let credits = self.read(|io| vector::drop_index::drop_credits(io, DROP_RECORDS))?;
+            let (done, next) = self.with_credits(credits, |cx| {
+                let mut next = position;
+                let done = vector::drop_step(cx, id, &mut next, DROP_RECORDS)?;
+                Ok((done, next))
+            })?;
+            position = next;
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores records of one file in index `id`, each in place of the one that has its label. As many as fit go into one transaction; they become durable with
+    /// the next [`Image::sync`] at the latest.
+    ///
+    /// # Errors
+    /// Those of [`vector::put`]; the records before the one that failed may be stored.
+    pub fn put_records(&mut self, ino: u64, id: u32, records: &[NewRecord<'_>]) -> Result<()> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let index = self.read(|io| vector::load(io, id))?;
+            let each = self.read(|io| vector::put_credits(io, &index))?;
+            // Half of what may be changed between two commits: the rest of the batch may hold as much.
+            let room = u32::try_from(self.blocks().limit(0) / 2).unwrap_or(u32::MAX);
+            let fit = self
+                .read(|io| vector::puts_that_fit(io, &index, room))?
+                .max(1);
+            let count = rest.len().min(fit as usize);
+            let (now, later) = rest.split_at(count);
+            self.with_credits(each.saturating_mul(count as u32), |cx| {
+                let mut inode = inode::load(cx.io, ino)?;
+                let mut index = vector::load(cx.io, id)?;
+                for record in now {
+                    vector::put(
+                        cx,
+                        &mut inode,
+                        &mut index,
+                        record.label,
+                        record.tag,
+                        record.elements,
+                    )?;
+                }
+                inode::store(cx, &inode)
+            })?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// The elements and tag of a record.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`].
+    pub fn get_record(&self, file: &Inode, index: &Index, label: u64) -> Result<(Vec<u8>, u64)> {
+        let mut elements = vec![0; index.vector_bytes()];
+        let (len, tag) = self.read(|io| vector::get(io, file, index, label, &mut elements))?;
+        elements.truncate(len);
+        Ok((elements, tag))
+    }
+
+    /// Deletes a record.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`].
+    pub fn delete_record(&mut self, ino: u64, id: u32, label: u64) -> Result<()> {
+        let index = self.read(|io| vector::load(io, id))?;
+        let credits = self.read(|io| vector::delete_credits(io, &index))?;
+        self.with_credits(credits, |cx| {
+            let mut inode = inode::load(cx.io, ino)?;
+            let mut index = vector::load(cx.io, id)?;
+            vector::delete(cx, &mut inode, &mut index, label)?;
+            inode::store(cx, &inode)
+        })
+    }
+
+    /// The records of a file in all indexes, by index and label.
+    ///
+    /// # Errors
+    /// Those of reading them.
+    pub fn records(&self, file: &Inode) -> Result<Vec<Record>> {
+        let mut found = Vec::new();
+        self.read(|io| {
+            vector::for_each(io, file, RecordPos::START, |record| {
+                found.push(*record);
+                Ok(true)
+            })
+        })?;
+        Ok(found)
+    }
+}
