@@ -27,6 +27,8 @@ SAMPLES = 3
 PAGE_KB = 4
 # Free memory of a whole machine is noisy; this much lost in each span is no noise.
 FREE_LOSS_KB = 4096
+# Areas of vmalloc are freed late and in lots; VmallocUsed says what is really in use.
+FREED_LATE = ("vmap_area",)
 # In /proc/meminfo: what a module can lose memory to.
 COUNTERS = ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack", "PageTables")
 
@@ -167,7 +169,7 @@ def memory(fs, here):
         if all(step >= limit for step, limit in zip(steps, limits)):
             grown.append(f"{what}: {steps}")
 
-    for name in sorted(set.intersection(*(set(each) for each in slabs))):
+    for name in sorted(set.intersection(*(set(each) for each in slabs)) - {*FREED_LATE}):
         judge(f"objects in {name}", growth([each[name] for each in slabs]), spans)
     for name in COUNTERS:
         steps = growth([each[name] for each in counters])
