@@ -269,7 +269,7 @@ fn search_group<T: Transaction>(
             w
         }
     };
-    let from = from.clamp(begin, end);
+    let from = from.max(begin).min(end);
     let found = |start, len| {
         Some(Run {
             group: g,

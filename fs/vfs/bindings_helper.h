@@ -25,6 +25,7 @@ const unsigned int RVFS_FOP_BUFFER_RASYNC = FOP_BUFFER_RASYNC;
 const unsigned int RVFS_FOP_BUFFER_WASYNC = FOP_BUFFER_WASYNC;
 const unsigned int RVFS_FMODE_NOWAIT = FMODE_NOWAIT;
 const unsigned int RVFS_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const unsigned int RVFS_FMODE_READ = FMODE_READ;
 const unsigned int RVFS_FMODE_WRITE = FMODE_WRITE;
 const unsigned int RVFS_BH_VERIFIED = BH_JBDPrivateStart;
 const unsigned int RVFS_SLAB_FLAGS = SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT;

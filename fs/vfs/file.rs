@@ -47,6 +47,10 @@ impl<'a, T: INodeOperations> FileRef<'a, T> {
         self.inode
     }
 
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.file.as_ptr()
+    }
+
     /// Whether it was opened for writing.
     pub(crate) fn is_writable(&self) -> bool {
         // SAFETY: The file is open.

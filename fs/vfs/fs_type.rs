@@ -10,7 +10,6 @@ use super::{
 };
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 use kernel::types::Opaque;
@@ -312,7 +311,7 @@ unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: The kernel is done with the super block but for this.
     unsafe { bindings::kill_block_super(sb) };
     // SAFETY: `put_super`, or the error path of `fill`, has dropped the mount's data; a pointer that is still here would be a leak.
-    if let Some(left) = NonNull::new(unsafe { (*sb).s_fs_info }) {
-        pr_warn!("mount data {:p} was not released\n", left.as_ptr());
+    if !unsafe { (*sb).s_fs_info }.is_null() {
+        pr_warn!("mount data were not released\n");
     }
 }

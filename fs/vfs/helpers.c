@@ -4,16 +4,21 @@
  * see helpers.h. Each helper is the C expression that it is named after.
  */
 #include <linux/blkdev.h>
+#include <linux/cred.h>
 #include <linux/fileattr.h>
 #include <linux/iversion.h>
 #include <linux/kernel.h>
+#include <linux/mnt_idmapping.h>
 #include <linux/module.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
+#include <linux/uidgid.h>
 #include <linux/uio.h>
+#include <linux/user_namespace.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 
@@ -116,6 +121,7 @@ bool rvfs_mapping_dirty_or_writeback(struct inode *inode)
 struct inode *rvfs_d_inode(struct dentry *dentry) { return d_inode(dentry); }
 struct inode *rvfs_file_inode(struct file *file) { return file_inode(file); }
 struct mnt_idmap *rvfs_file_idmap(struct file *file) { return file_mnt_idmap(file); }
+u64 rvfs_file_mount_root(struct file *file) { return d_inode(file->f_path.mnt->mnt_root)->i_ino; }
 u64 rvfs_inode_query_iversion(struct inode *inode) { return inode_query_iversion(inode); }
 
 u32 rvfs_kuid_to_u32(struct inode *inode, const struct iattr *attr)
@@ -300,6 +306,39 @@ bool rvfs_cpu_has_avx512(void)
 }
 
 bool rvfs_cpu_has_f16c(void) { return boot_cpu_has(X86_FEATURE_F16C); }
+
+bool rvfs_caller_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid)
+{
+	kuid_t kuid = mapped_fsuid(idmap, &init_user_ns);
+	kgid_t kgid = mapped_fsgid(idmap, &init_user_ns);
+
+	*uid = from_kuid(&init_user_ns, kuid);
+	*gid = from_kgid(&init_user_ns, kgid);
+	return uid_valid(kuid) && gid_valid(kgid);
+}
+
+bool rvfs_caller_is_user(struct mnt_idmap *idmap, u32 uid)
+{
+	kuid_t kuid = make_kuid(&init_user_ns, uid);
+
+	return vfsuid_eq_kuid(make_vfsuid(idmap, &init_user_ns, kuid), current_fsuid());
+}
+
+bool rvfs_caller_in_group(struct mnt_idmap *idmap, u32 gid)
+{
+	kgid_t kgid = make_kgid(&init_user_ns, gid);
+
+	return vfsgid_in_group_p(make_vfsgid(idmap, &init_user_ns, kgid));
+}
+
+void rvfs_caller_sees_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid)
+{
+	vfsuid_t vfsuid = make_vfsuid(idmap, &init_user_ns, make_kuid(&init_user_ns, *uid));
+	vfsgid_t vfsgid = make_vfsgid(idmap, &init_user_ns, make_kgid(&init_user_ns, *gid));
+
+	*uid = from_kuid_munged(current_user_ns(), vfsuid_into_kuid(vfsuid));
+	*gid = from_kgid_munged(current_user_ns(), vfsgid_into_kgid(vfsgid));
+}
 
 void rvfs_cond_resched(void) { cond_resched(); }
 bool rvfs_fatal_signal_pending(void) { return fatal_signal_pending(current); }

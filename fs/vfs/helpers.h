@@ -70,6 +70,7 @@ bool rvfs_mapping_dirty_or_writeback(struct inode *inode);
 struct inode *rvfs_d_inode(struct dentry *dentry);
 struct inode *rvfs_file_inode(struct file *file);
 struct mnt_idmap *rvfs_file_idmap(struct file *file);
+u64 rvfs_file_mount_root(struct file *file);
 u64 rvfs_inode_query_iversion(struct inode *inode);
 u32 rvfs_kuid_to_u32(struct inode *inode, const struct iattr *attr);
 u32 rvfs_kgid_to_u32(struct inode *inode, const struct iattr *attr);
@@ -131,6 +132,12 @@ void rvfs_fpu_end(void);
 bool rvfs_cpu_has_avx2(void);
 bool rvfs_cpu_has_avx512(void);
 bool rvfs_cpu_has_f16c(void);
+
+/* the current task */
+bool rvfs_caller_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid);
+bool rvfs_caller_is_user(struct mnt_idmap *idmap, u32 uid);
+bool rvfs_caller_in_group(struct mnt_idmap *idmap, u32 gid);
+void rvfs_caller_sees_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid);
 
 /* scheduling and locks */
 void rvfs_cond_resched(void);

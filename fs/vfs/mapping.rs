@@ -31,24 +31,31 @@ pub(crate) struct MapRequest {
     pub(crate) overwrite_only: bool,
 }
 
+/// Most bytes that [`InlineData`] has room for. Memory of such a size, a power of two, does not cross a page, as iomap
+/// demands.
+pub(crate) const INLINE_ROOM: usize = 1024;
+
 /// Data that is not in blocks of its own, in memory that has room for growth.
 pub(crate) struct InlineData {
-    bytes: KVec<u8>,
+    bytes: KBox<[u8; INLINE_ROOM]>,
+    room: usize,
 }
 
 impl InlineData {
-    /// A buffer of `room` bytes that starts with `data`, the rest zeros. `room` is the most that the file can hold in this way, at
-    /// most 4096.
+    /// A buffer of `room` bytes that starts with `data`, the rest zeros. `room` is the most that the file can hold in
+    /// this way, at most [`INLINE_ROOM`].
+    ///
+    /// Errors: `EINVAL` if something does not fit, `ENOMEM`.
     pub(crate) fn new(data: &[u8], room: usize) -> Result<Self> {
-        if room == 0 || room > 4096 || data.len() > room {
+        if room == 0 || room > INLINE_ROOM || data.len() > room {
             return Err(code::EINVAL);
         }
         let _scope = task::nofs();
-        // Memory of a power of two does not cross a page, as iomap demands.
-        let mut bytes = KVec::with_capacity(room.next_power_of_two(), GFP_KERNEL)?;
-        bytes.extend_from_slice(data, GFP_KERNEL)?;
-        bytes.resize(room, 0, GFP_KERNEL)?;
-        Ok(Self { bytes })
+        let mut bytes = KBox::new([0; INLINE_ROOM], GFP_KERNEL)?;
+        for (to, from) in bytes.iter_mut().zip(data) {
+            *to = *from;
+        }
+        Ok(Self { bytes, room })
     }
 }
 
@@ -270,10 +277,8 @@ unsafe fn store(
         (*iomap).bdev = (*(*inode).i_sb).s_bdev;
         (*iomap).validity_cookie = mapping.cookie;
         if let Some(inline) = inline {
-            let (bytes, len, capacity) = inline.bytes.into_raw_parts();
-            (*iomap).length = len as u64;
-            (*iomap).inline_data = bytes.cast();
-            (*iomap).private = capacity as *mut c_void;
+            (*iomap).length = inline.room as u64;
+            (*iomap).inline_data = KBox::into_raw(inline.bytes).cast();
         }
     }
     Ok(())
@@ -309,24 +314,23 @@ unsafe extern "C" fn end<T: MappingOperations>(
     flags: c_uint,
     iomap: *mut bindings::iomap,
 ) -> c_int {
-    // SAFETY: The mapping was filled by `begin`.
+    // SAFETY: The mapping was filled by `begin`, and the memory of inline data is given back once.
     let inline = unsafe {
         (u32::from((*iomap).type_) == bindings::IOMAP_INLINE && !(*iomap).inline_data.is_null())
             .then(|| {
-                let bytes = (*iomap).inline_data.cast::<u8>();
+                let bytes = (*iomap).inline_data.cast::<[u8; INLINE_ROOM]>();
                 (*iomap).inline_data = core::ptr::null_mut();
-                KVec::<u8>::from_raw_parts(
-                    bytes,
-                    (*iomap).length as usize,
-                    (*iomap).private as usize,
-                )
+                KBox::from_raw(bytes)
             })
     };
     // SAFETY: The inode is of this type.
     status(unsafe {
         inode_of::<T>(inode).and_then(|this| {
             let written = u64::try_from(written).unwrap_or(0);
-            T::end(this, &request(pos, len, flags)?, written, inline.as_deref())
+            let inline = inline
+                .as_ref()
+                .and_then(|b| b.get(..(*iomap).length as usize));
+            T::end(this, &request(pos, len, flags)?, written, inline)
         })
     })
 }

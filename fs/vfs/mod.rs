@@ -23,6 +23,9 @@
 //! | [`buffer`] | [`Buffers`]: verified metadata blocks, shared and exclusive guards |
 //! | [`journal`] | [`Journal`], [`Handle`]: jbd2 |
 //! | [`rwsem`] | [`RwSemaphore`] |
+//! | [`open_file`] | [`OpenFile`]: files named by descriptor |
+//! | [`caller`] | who the current task is: ids, groups, capabilities |
+//! | [`simd`] | [`KernelFpu`]: the vector unit for crate `vector` |
 //! | [`cpu`] | sections that may use vector registers, features of the processor |
 //! | [`task`] | signals, rescheduling, allocation scopes, permissions, time |
 //! | [`checksum`] | the kernel's CRC-32 |
@@ -52,6 +55,7 @@ mod bindings {
     include!(env!("VEXFS_BINDINGS"));
 }
 pub(crate) mod buffer;
+pub(crate) mod caller;
 pub(crate) mod checksum;
 pub(crate) mod cpu;
 pub(crate) mod device;
@@ -62,7 +66,9 @@ pub(crate) mod fs_type;
 pub(crate) mod inode;
 pub(crate) mod journal;
 pub(crate) mod mapping;
+pub(crate) mod open_file;
 pub(crate) mod rwsem;
+pub(crate) mod simd;
 pub(crate) mod super_block;
 pub(crate) mod symlink;
 pub(crate) mod task;
@@ -80,7 +86,9 @@ pub(crate) use self::{
     inode::{ARef, Attributes, INode, INodeKind, Lookup, NewINode},
     journal::{Credits, Handle, Journal, Tid},
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
+    open_file::OpenFile,
     rwsem::RwSemaphore,
+    simd::KernelFpu,
     super_block::{FlushKind, NewSuperBlock, StatFs, SuperBlock},
     symlink::SymlinkOperations,
     xattr::{ListXattr, Namespace, SetMode, XattrOperations},

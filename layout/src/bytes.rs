@@ -71,11 +71,12 @@ pub fn put_u64(b: &mut [u8], off: usize, v: u64) -> Option<()> {
 /// lies outside.
 #[inline]
 pub fn shift(b: &mut [u8], src: usize, dst: usize, len: usize) -> Option<()> {
-    let end = src.checked_add(len)?;
-    if end > b.len() || dst.checked_add(len)? > b.len() {
+    // Compared in the form that `copy_within` checks, so that the compiler sees that it cannot panic.
+    let room = b.len().checked_sub(len)?;
+    if src > room || dst > room {
         return None;
     }
-    b.copy_within(src..end, dst);
+    b.copy_within(src..src.checked_add(len)?, dst);
     Some(())
 }
 
