@@ -22,6 +22,10 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+// The tests' common code says `engine`, from outside and from inside.
+#[cfg(test)]
+extern crate self as engine;
+
 pub mod bitmap;
 pub mod budget;
 pub mod cx;

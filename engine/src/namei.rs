@@ -16,11 +16,14 @@ use crate::tree::{self, Which};
 use crate::{dir, orphan, space, symlink};
 use dir::parents;
 use layout::dirent::Dirent;
+use layout::ino;
 use layout::inode::{FileType, Inode, FLAG_NOATIME, FLAG_NODUMP, FLAG_SYNC};
 
 pub mod remove;
 pub mod rename;
 pub mod size;
+#[cfg(test)]
+mod tests;
 
 pub use remove::{rmdir, unlink, Removed};
 pub use rename::{rename, RenameFlags, Renamed};
@@ -200,6 +203,12 @@ pub fn link_credits<R: ReadBlocks>(io: &R, inode: &Inode, dir: &Inode) -> Result
 
 /// The inode that an entry names, held to what the entry says of it.
 fn load_entry<R: ReadBlocks>(io: &R, entry: &dir::Entry) -> Result<Inode> {
+    if entry.ino < ino::FIRST {
+        return Err(Error::corrupt(
+            0,
+            "a directory entry names a reserved inode",
+        ));
+    }
     let inode = inode::load_named(io, entry.ino)?;
     if inode.file_type() != entry.file_type {
         return Err(Error::corrupt(

@@ -283,8 +283,13 @@ impl MemFs {
         fs.commit();
         fs.with(|cx| {
             for ino in 1..layout::ino::FIRST {
-                let got = engine::ialloc::alloc_inode(cx, 1, ino == layout::ino::ROOT)?;
+                // Directories would be spread over the groups; the root is counted by hand.
+                let got = engine::ialloc::alloc_inode(cx, 1, false)?;
                 assert_eq!(got, ino);
+                if ino == layout::ino::ROOT {
+                    cx.groups[geo.first_group as usize].desc.dirs += 1;
+                    cx.space.dirs += 1;
+                }
                 let system = (layout::ino::INDEX_TABLE..=layout::ino::ORPHANS).contains(&ino);
                 if ino == layout::ino::ROOT || system {
                     store(cx, &blank(ino, system))?;
