@@ -257,10 +257,9 @@ def rows_of_their_files(fs, here):
 @suite.test
 def without_the_kernel(fs, here):
     """With --img on the unmounted device: the same hits, labels and distances to the last bit."""
-    _, rows, queries, _, _ = real_vectors()
+    _, _, queries, _, _ = real_vectors()
     questions = npy("queries.npy", queries)
-    names = [info.name for info in vexabi.index_list(fs.mnt)]
-    expect(names, "the tests before this one left no index")
+    names = ["one", "many"]
     by_kernel = {
         name: search(fs.mnt, name, questions, "-k", 50, "--exact") for name in names
     }
