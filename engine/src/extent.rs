@@ -11,7 +11,6 @@ use crate::io::ReadBlocks;
 use crate::tree::{self, Which};
 use layout::btree::{Key, TreeKind};
 use layout::extent::Extent;
-use layout::geometry::Geometry;
 use layout::inode::{ForkFormat, Inode};
 
 pub use crate::extent_free::{punch_credits, punch_step, truncate_credits, truncate_step};
@@ -113,12 +112,12 @@ pub(crate) fn first_in<R: ReadBlocks>(
     Ok(at_or_after(io, inode, from)?.filter(|e| e.logical < to))
 }
 
-/// Whether `b` continues `a` in the file and on disk, in the same state and group, so that one extent can stand for both.
-pub(crate) fn joins(geo: &Geometry, a: &Extent, b: &Extent) -> bool {
+/// Whether `b` continues `a` in the file and on disk, in the same state, so that one extent can stand for both. It stays within one
+/// group then: every group begins with its own metadata, so data blocks of two groups never touch.
+pub(crate) fn joins(a: &Extent, b: &Extent) -> bool {
     a.logical_end() == b.logical
         && a.start.saturating_add(u64::from(a.len)) == b.start
         && a.unwritten == b.unwritten
-        && geo.group_of(a.start) == geo.group_of(b.start)
         && a.len.checked_add(b.len).is_some()
 }
 

@@ -146,13 +146,12 @@ fn attach<T: Transaction>(
     prev: Option<Extent>,
     next: Option<Extent>,
 ) -> Result<Extent> {
-    let geo = cx.io.sb().geometry;
     let mut e = new;
-    if let Some(n) = next.filter(|n| joins(&geo, &e, n)) {
+    if let Some(n) = next.filter(|n| joins(&e, n)) {
         remove(cx, inode, &n)?;
         e.len = e.len.saturating_add(n.len);
     }
-    if let Some(p) = prev.filter(|p| joins(&geo, p, &e)) {
+    if let Some(p) = prev.filter(|p| joins(p, &e)) {
         e = Extent {
             len: p.len.saturating_add(e.len),
             ..p
@@ -233,7 +232,6 @@ fn change<T: Transaction>(
     to: u64,
     unwritten: bool,
 ) -> Result<()> {
-    let geo = cx.io.sb().geometry;
     let a = e.logical.max(from);
     let b = e.logical_end().min(to);
     let head = u32::try_from(a.saturating_sub(e.logical)).unwrap_or(u32::MAX);
@@ -252,7 +250,7 @@ fn change<T: Transaction>(
     };
     if tail == 0 {
         let next = at_or_after(cx.io, inode, e.logical_end())?;
-        if let Some(n) = next.filter(|n| joins(&geo, &mid, n)) {
+        if let Some(n) = next.filter(|n| joins(&mid, n)) {
             remove(cx, inode, &n)?;
             mid.len = mid.len.saturating_add(n.len);
         }
@@ -265,7 +263,7 @@ fn change<T: Transaction>(
             Some(l) => at_or_before(cx.io, inode, l)?,
             None => None,
         };
-        if let Some(p) = prev.filter(|p| joins(&geo, p, &mid)) {
+        if let Some(p) = prev.filter(|p| joins(p, &mid)) {
             remove(cx, inode, &e)?;
             let len = p.len.saturating_add(mid.len);
             replace(cx, inode, &Extent { len, ..p })?;

@@ -53,8 +53,11 @@ pub fn write<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, target: &[u8
     }
     if inode.data.set_inline(target).is_none() {
         space::require(cx, new_blocks(inode, target.len()))?;
-        for (n, chunk) in (0u64..).zip(target.chunks(CHUNK)) {
-            tree::insert(cx, inode, Which::Attr, &symlink_key(n), chunk).map_err(Error::late)?;
+        let mut n = 0u64;
+        for chunk in target.chunks(CHUNK) {
+            let key = symlink_key(n);
+            n = n.saturating_add(1);
+            tree::insert(cx, inode, Which::Attr, &key, chunk).map_err(Error::late)?;
         }
     }
     inode.size = target.len() as u64;

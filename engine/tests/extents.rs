@@ -567,3 +567,46 @@ fn extents_that_point_at_metadata_are_refused() {
         assert!(matches!(r, Err(Error::Corrupt { .. })), "{bad}: {r:?}");
     }
 }
+
+#[test]
+fn damaged_targets_of_symbolic_links_are_noticed() {
+    use engine::tree::{self, Which};
+    let mut w = World::new(8192);
+    let mut inode = blank(w.inos[0], false);
+    inode.mode = mode::SYMLINK | 0o777;
+    inode.links = 1;
+    w.fs.with(|cx| symlink::write(cx, &mut inode, &[b'x'; 2500]))
+        .unwrap();
+    let good = inode;
+    let read = |w: &World, inode: &Inode| symlink::read(&w.fs.io, inode, &mut [0; 4096]);
+    assert_eq!(read(&w, &good), Ok(2500));
+    // A wrong size, shorter and longer than the chunks.
+    for size in [2049, 2499, 2501, 4000, 1024, 200] {
+        inode.size = size;
+        let r = read(&w, &inode);
+        assert!(matches!(r, Err(Error::Corrupt { .. })), "{size}: {r:?}");
+    }
+    inode.size = 2500;
+    for (chunk, value) in [
+        (1u64, Some(1023)),
+        (2, Some(453)),
+        (0, None),
+        (1, None),
+        (2, None),
+    ] {
+        let key = layout::attr::symlink_key(chunk);
+        let r = w.fs.with(|cx| {
+            match value {
+                Some(len) => tree::replace(cx, &mut inode, Which::Attr, &key, &vec![b'y'; len])?,
+                None => tree::remove(cx, &mut inode, Which::Attr, &key)?,
+            }
+            let r = symlink::read(cx.io, &inode, &mut [0; 4096]);
+            // Undone, so that each damage is the only one.
+            assert!(matches!(r, Err(Error::Corrupt { .. })), "{chunk}: {r:?}");
+            Err::<(), _>(Error::Internal("undo"))
+        });
+        assert_eq!(r, Err(Error::Internal("undo")));
+        inode = good;
+        assert_eq!(read(&w, &inode), Ok(2500));
+    }
+}

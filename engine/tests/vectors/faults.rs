@@ -181,3 +181,25 @@ fn map_and_slots_must_agree() {
         );
     }
 }
+
+/// The bytes that fill a slot up to a multiple of eight are part of what is checked.
+#[test]
+fn damaged_padding_is_noticed() {
+    let mut w = World::new(16384, 1);
+    let id = w.create("odd", 3).unwrap();
+    let ino = w.inos[0];
+    w.put(ino, id, 0, 0, &elements(3, 0)).unwrap();
+    w.put(ino, id, 1, 0, &elements(3, 1)).unwrap();
+    let (index, start) = (w.index(id), w.segments(id)[0].start);
+    for at in 52..56 {
+        w.fs.poke(start + 1, BlockKind::Slots, |b| b[at] = 1);
+        let mut buf = vec![0; 56];
+        let got = vector::get(&w.fs.io, &w.inode(ino), &index, 0, &mut buf);
+        assert!(matches!(got, Err(Error::Corrupt { .. })), "{at}: {got:?}");
+        let r = vector::scan(&w.fs.io, &index, &mut ScanPos::default(), &mut buf);
+        assert!(matches!(r, Err(Error::Corrupt { .. })), "{at}: {r:?}");
+        assert!(matches!(w.delete(ino, id, 0), Err(Error::Corrupt { .. })));
+        w.fs.poke(start + 1, BlockKind::Slots, |b| b[at] = 0);
+    }
+    w.check();
+}

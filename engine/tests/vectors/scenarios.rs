@@ -342,11 +342,8 @@ fn a_batch_that_fills_the_disk_keeps_what_fitted() {
             Err(e) => break e,
         };
         let model = &mut w.indexes.get_mut(&id).unwrap().records;
-        for label in next..next + done as usize {
-            model.insert(
-                (ino, label as u64),
-                (label as u64 + 1, vectors[label].clone()),
-            );
+        for (label, data) in (next as u64..).zip(&vectors[next..next + done as usize]) {
+            model.insert((ino, label), (label + 1, data.clone()));
         }
         next += done as usize;
         w.check();
