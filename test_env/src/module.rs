@@ -2,7 +2,8 @@
 //! The kernel module: build, lint, and the list of its panic paths. Kbuild does
 //! the work (fs/Kbuild); this only calls it in the kernel's build root.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -122,12 +123,10 @@ fn references(object: &Path, name: &str) -> Result<Vec<PanicPath>> {
             }
         }
     }
-    for (symbol, caller) in &found {
-        for mangled in [symbol, caller] {
-            if !demangled.contains_key(mangled) {
-                let shown = sys::output(Command::new("c++filt").arg(mangled))?;
-                demangled.insert(mangled.clone(), shown.trim().to_owned());
-            }
+    for mangled in found.iter().flat_map(|(symbol, caller)| [symbol, caller]) {
+        if let Entry::Vacant(entry) = demangled.entry(mangled.clone()) {
+            let shown = sys::output(Command::new("c++filt").arg(mangled))?;
+            entry.insert(shown.trim().to_owned());
         }
     }
     let show = |mangled: &String| demangled.get(mangled).unwrap_or(mangled).clone();
