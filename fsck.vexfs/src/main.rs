@@ -65,7 +65,13 @@ fn run(args: &Args) -> Result<u8> {
     let mut output = Output::new(args.json, args.limit, progress(args)?);
     let summary = check(&dev, &options, &mut output);
     let kept = output.finish();
-    let status = if summary.is_clean() { 0 } else { UNCORRECTED };
+    let status = if summary.count(Severity::Fatal) > 0 {
+        OPERATIONAL
+    } else if summary.is_clean() {
+        0
+    } else {
+        UNCORRECTED
+    };
     if args.json {
         print_json(&Report::new(&shown, status, false, &summary, kept))?;
     } else {

@@ -44,6 +44,8 @@ pub fn run(check: &mut Check<'_>) {
     for number in ino::ROOT..=ino::ORPHANS {
         if matches!(check.inodes.get(number), crate::inodes::Known::Free) {
             check.report(Problem::new(Code::InodeReservedMissing).ino(number));
+            check.lost_blocks = true;
+            check.lost_names |= number == ino::ROOT;
         }
     }
     check.summary.inodes = check.inodes.used().len() as u64;

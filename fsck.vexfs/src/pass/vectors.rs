@@ -186,14 +186,14 @@ fn names(check: &mut Check<'_>, found: &Found) {
     let seed = check.reader.sb.raw.hash_seed;
     let mut named: HashMap<u32, u32> = HashMap::new();
     for (key, id, name) in &found.names {
+        let times = named.entry(*id).or_insert(0);
+        *times += 1;
         if found.bad.contains(id) {
             continue;
         }
         let place = name_key(&seed, name).a() == key.a() && key.b() < NAME_COLLISIONS;
         let index = found.indexes.get(id);
         let right = index.is_some_and(|i| !i.dropping && i.name == *name);
-        let times = named.entry(*id).or_insert(0);
-        *times += 1;
         if !place || !right || *times > 1 {
             let problem = Problem::new(Code::IndexNameBad).index(*id);
             check.report(problem.detail(name.as_str()));

@@ -24,6 +24,8 @@ const READ_AT_ONCE: usize = 1 << 20;
 pub fn run(check: &mut Check<'_>, found: &mut Found) -> HashMap<u64, u64> {
     let orphans = orphan_numbers(check);
     let mut counts = HashMap::new();
+    // The map itself was not whole: what follows can only add to this.
+    let lost_map = found.lost;
     let segments: Vec<_> = found.segments.iter().map(|(k, v)| (*k, *v)).collect();
     check.begin(6, segments.len() as u64);
     let records = std::mem::take(&mut found.records);
@@ -37,6 +39,7 @@ pub fn run(check: &mut Check<'_>, found: &mut Found) -> HashMap<u64, u64> {
             check,
             orphans: &orphans,
             counts: &mut counts,
+            lost_records: lost_map || found.bad.contains(&id),
             id,
             number,
             at,
@@ -87,6 +90,7 @@ struct Segment<'a, 'b> {
     check: &'a mut Check<'b>,
     orphans: &'a [u64],
     counts: &'a mut HashMap<u64, u64>,
+    lost_records: bool,
     id: u32,
     number: u32,
     at: SegmentRef,
@@ -140,7 +144,7 @@ impl Segment<'_, '_> {
             let what = format!("{} free slots, not {free}", self.at.free);
             self.report(Code::SegmentDiffers, &what);
         }
-        self.slots(index, &data, &header, records)
+        self.slots(index, &data, &header, records) && free == self.at.free
     }
 
     fn slots(
@@ -233,8 +237,9 @@ impl Segment<'_, '_> {
             return false;
         };
         let Some(r) = record else {
-            // The slots of an index that is being dropped go with their segments.
-            if !index.dropping {
+            // The slots of an index that is being dropped go with their segments; the record may also be one of
+            // those that could not be read.
+            if !index.dropping && !self.lost_records {
                 let what = format!("{at}: inode {}, label {:#x}", h.ino, h.label);
                 self.report(Code::SlotUnmapped, &what);
             }
