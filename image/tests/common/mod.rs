@@ -610,7 +610,7 @@ fn many_names(image: &mut Image, model: &mut Model, random: &mut Random) {
 /// A transaction that does something and is then given up.
 fn give_up(image: &mut Image, model: &Model, random: &mut Random) {
     let free = (image.space().free_blocks, image.space().free_inodes);
-    let victim = any_file(model, random);
+    let victim = any_file(model, random).map(|(path, _)| image.resolve(path).unwrap().ino);
     let count = random.below(60);
     let ino = image.resolve("/").unwrap().ino;
     let result = image.with_txn(|cx| {
@@ -621,10 +621,9 @@ fn give_up(image: &mut Image, model: &Model, random: &mut Random) {
             };
             engine::namei::create(cx, ino, format!("given up {n}").as_bytes(), &new)?;
         }
-        if let Some((path, _)) = &victim {
-            if path.matches('/').count() == 1 {
-                engine::namei::unlink(cx, ino, path[1..].as_bytes())?;
-            }
+        if let Some(victim) = victim {
+            // Frees blocks at once.
+            engine::namei::set_size(cx, victim, 0)?;
         }
         Err::<(), _>(engine::Error::Internal("given up"))
     });
