@@ -1,9 +1,100 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The ioctl interface.
-use super::VexFs;
-use crate::vfs::{attr::IdMap, code, FileRef, INode, IoctlArg, Result, SetMode};
-pub(super) enum Right { Search, Write }
-pub(super) fn may_use(_index: &layout::vector::Index, _right: Right) -> bool { true }
-pub(super) fn get_view(_inode: &INode<VexFs>, _index: &[u8], _out: &mut [u8]) -> Result<usize> { Err(code::ENODATA) }
-pub(super) fn set_view(_inode: &INode<VexFs>, _idmap: IdMap<'_>, _index: &[u8], _value: Option<&[u8]>, _mode: SetMode) -> Result { Err(code::ENODATA) }
-pub(super) fn serve(_file: &FileRef<'_, VexFs>, _cmd: u32, _arg: IoctlArg) -> Result<i64> { Err(code::ENOTTY) }
+//! The ioctl interface (crate `uapi`): which request is whose, and what requests have in common. It may not do the work of any.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | [`request`] | request structures and arrays between the caller's memory and the kernel's |
+//! | [`rights`] | who may use an index |
+//! | [`index`] | create, describe, list and drop indexes; statistics |
+//! | [`record`] | put, get and delete records, one by one |
+//! | [`batch`] | many records in few transactions |
+//! | [`view`] | vectors as extended attributes |
+//!
+//! Rights of an index are asked for when a request begins, those of a file when it is opened, as for reading and writing.
+
+mod batch;
+mod index;
+mod record;
+pub(super) mod request;
+pub(super) mod rights;
+mod view;
+
+pub(super) use rights::{may_use, Right};
+pub(super) use view::{get as get_view, set as set_view};
+
+use super::error::{errno, read_failed};
+use super::mount::Failure;
+use super::{search, VexFs};
+use crate::vfs::{code, FileRef, IoctlArg, Result, SuperBlock};
+use core::sync::atomic::{AtomicU64, Ordering};
+use engine::{vector, Error};
+use layout::vector::Index;
+use uapi::{Delete, Get, IndexCreate, IndexDrop, IndexInfo, IndexList, Put, PutMany, Request, Search, Stats, NAME_SIZE};
+
+/// What was done since the filesystem was mounted.
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) queries: Counter,
+    pub(super) distances: Counter,
+    pub(super) puts: Counter,
+    pub(super) deletes: Counter,
+}
+
+/// A number that only grows.
+#[derive(Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves a request on any file or directory of a mount. Errors: `ENOTTY` for numbers that are not known.
+pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Result<i64> {
+    match cmd {
+        IndexCreate::NUMBER => index::create(file, arg),
+        IndexInfo::NUMBER => index::info(file, arg),
+        IndexList::NUMBER => index::list(file, arg),
+        IndexDrop::NUMBER => index::remove(file, arg),
+        Put::NUMBER => record::put(file, arg),
+        PutMany::NUMBER => batch::put_many(file, arg),
+        Get::NUMBER => record::get(file, arg),
+        Delete::NUMBER => record::delete(file, arg),
+        Search::NUMBER => search::serve(file, arg),
+        Stats::NUMBER => index::stats(file, arg),
+        _ => return Err(code::ENOTTY),
+    }?;
+    Ok(0)
+}
+
+/// The index that a request names.
+pub(super) fn named(sb: &SuperBlock<VexFs>, name: &[u8; NAME_SIZE]) -> Result<Index> {
+    let name = uapi::parse_name(name).map_err(request::bad)?;
+    by_name(sb, name.as_bytes())
+}
+
+/// The index called `name`. Errors: `ENOENT`, also for what is no name.
+fn by_name(sb: &SuperBlock<VexFs>, name: &[u8]) -> Result<Index> {
+    sb.mount()
+        .read(|io| vector::find(io, name))
+        .map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))
+}
+
+/// The metric of an index, for distances.
+pub(super) fn metric(index: &Index) -> Result<::vector::Metric> {
+    ::vector::Metric::try_from(index.metric as u32).map_err(|_| code::EOPNOTSUPP)
+}
+
+/// The errno of a transaction on indexes or records: no number left means no space.
+fn failed(failure: Failure) -> kernel::error::Error {
+    match failure {
+        Failure::Clean(Error::TooBig) => code::ENOSPC,
+        Failure::Clean(e) => errno(e),
+        Failure::Kernel(e) => e,
+    }
+}

@@ -5,6 +5,7 @@
 use super::blocks::{Reader, Seal, Txn, SIZE};
 use super::deferred::Deferred;
 use super::error::{change_failed, errno};
+use super::ioctl::Counters;
 use super::VexFs;
 use crate::vfs::{
     checksum::crc32, code, task, BlockDevice, Buffers, Credits, Journal, RwSemaphore, SuperBlock, Tid,
@@ -53,6 +54,7 @@ pub(crate) struct Mount {
     /// Blocks that can hold data, all groups together.
     data_blocks: u64,
     failed: AtomicBool,
+    counters: Counters,
 }
 
 impl Mount {
@@ -77,6 +79,7 @@ impl Mount {
                 commit_interval: AtomicU32::new(COMMIT_INTERVAL),
                 data_blocks,
                 failed: AtomicBool::new(false),
+                counters: Counters::default(),
             }),
             GFP_KERNEL,
         )
@@ -90,6 +93,11 @@ impl Mount {
     /// The device.
     pub(super) fn device(&self) -> &BlockDevice {
         &self.device
+    }
+
+    /// What the vector part did since it was mounted.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// The super block as it was when mounted.

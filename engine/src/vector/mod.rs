@@ -39,6 +39,7 @@ pub use record::{
     reclaim_credits, reclaim_step, NewRecord, Record, RecordPos,
 };
 pub use scan::{is_live, scan, Batch, ScanPos};
+pub use segment::{usage, Usage};
 
 /// Blocks that an operation forgets at most because it frees a segment, beside tree nodes, which its credits bound.
 pub const MAX_FORGETS: u32 = segment::MAX_SEGMENT_BLOCKS;

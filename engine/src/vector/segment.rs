@@ -102,6 +102,34 @@ pub(crate) fn next<R: ReadBlocks>(
     Ok(found)
 }
 
+/// What the segments of an index amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Slots, used and free.
+    pub slots: u64,
+    /// Blocks of the device, headers included.
+    pub blocks: u64,
+}
+
+/// Adds the segments of an index up.
+///
+/// Errors: [`Error::Corrupt`], [`Error::Io`].
+pub fn usage<R: ReadBlocks>(io: &R, index: &Index) -> Result<Usage> {
+    let table = super::table(io)?;
+    let first = segment_key(index.id, 0);
+    let mut sum = Usage::default();
+    tree::walk(io, &table, Which::Data, &first, |k, v| {
+        if k.a() != first.a() {
+            return Ok(false);
+        }
+        let s = parse(io, &table, index, k, v)?;
+        sum.slots = sum.slots.saturating_add(u64::from(s.at.slots));
+        sum.blocks = sum.blocks.saturating_add(u64::from(s.at.blocks));
+        Ok(true)
+    })?;
+    Ok(sum)
+}
+
 /// A segment with a free slot, if one is found with bounded effort: the hinted one, else the next after it.
 pub(crate) fn with_room<R: ReadBlocks>(
     io: &R,
