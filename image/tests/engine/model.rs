@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Random operations on an image and on a model of it: both must agree, and fsck must find nothing, whatever happens: closing, power cuts, I/O errors.
 
-mod common;
-
 use std::rc::Rc;
 
-use common::{formatted, fsck, step, Model, Random};
+use crate::common::{formatted, fsck, step, Model, Random};
 use image::device::{Fault, FaultDevice, MemDevice, PowerCutDevice};
 use image::{Image, Mode};
 

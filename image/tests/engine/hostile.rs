@@ -2,11 +2,9 @@
 //! Damaged and malicious filesystems: whatever a block holds, reading and writing must come to an end without panic. Half of the damage is sealed again, so that the
 //! checksums do not catch it. HOSTILE_ROUNDS sets how many are tried.
 
-mod common;
-
 use std::rc::Rc;
 
-use common::{formatted, step, Model, Random};
+use crate::common::{formatted, step, Model, Random};
 use engine::inode::{NewInode, SetAttributes};
 use engine::namei::RenameFlags;
 use image::checksum::crc32;

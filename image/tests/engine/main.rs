@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The engine on an image under everything that can happen to it: random operations, power cuts, I/O errors, damaged blocks.
+
+mod common;
+mod hostile;
+mod model;
