@@ -360,22 +360,23 @@ impl Super {
     /// The log block `count` blocks after `block` in the ring. `block` must be in the ring.
     #[must_use]
     pub const fn advance(&self, block: u32, count: u32) -> u32 {
-        // u64: neither the sum nor the difference can wrap.
+        // u64: the sum cannot saturate.
         let ring = self.ring() as u64;
         if ring == 0 {
             return self.first;
         }
-        let offset = (block.saturating_sub(self.first) as u64 + count as u64) % ring;
-        self.first + offset as u32
+        let offset = (block.saturating_sub(self.first) as u64).saturating_add(count as u64) % ring;
+        // Below `len`, by the invariants.
+        self.first.saturating_add(offset as u32)
     }
 
     /// Blocks from `tail` up to, but not including, `head` in the ring.
     #[must_use]
     pub const fn distance(&self, tail: u32, head: u32) -> u32 {
         if head >= tail {
-            head - tail
+            head.saturating_sub(tail)
         } else {
-            self.ring().saturating_sub(tail - head)
+            self.ring().saturating_sub(tail.saturating_sub(head))
         }
     }
 }
@@ -425,7 +426,10 @@ impl TryFrom<&RawSuper> for Super {
         if len < MIN_JOURNAL_BLOCKS {
             return Err(Invalid::TooShort(len));
         }
-        if first == 0 || u64::from(first) + u64::from(MIN_JOURNAL_BLOCKS) > u64::from(len) + 1 {
+        if first == 0
+            || u64::from(first).saturating_add(u64::from(MIN_JOURNAL_BLOCKS))
+                > u64::from(len).saturating_add(1)
+        {
             return Err(Invalid::First(first));
         }
         if start != 0 && !(first..len).contains(&start) {

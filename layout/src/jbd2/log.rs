@@ -144,7 +144,7 @@ impl Iterator for Tags<'_> {
             0
         };
         self.offset = if flags & FLAG_LAST_TAG == 0 {
-            self.offset.saturating_add(TAG_SIZE + uuid)
+            self.offset.saturating_add(TAG_SIZE).saturating_add(uuid)
         } else {
             BLOCK_SIZE
         };
@@ -321,7 +321,11 @@ pub fn revoke_block(
         0,
         &RawRevokeHeader {
             header: RawHeader::new(BLOCKTYPE_REVOKE, sequence),
-            count: U32::new((REVOKE_HEADER_SIZE + taken * REVOKE_SIZE) as u32),
+            count: U32::new(
+                taken
+                    .saturating_mul(REVOKE_SIZE)
+                    .saturating_add(REVOKE_HEADER_SIZE) as u32,
+            ),
         },
     );
     let records = block
