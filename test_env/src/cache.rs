@@ -23,8 +23,15 @@ pub struct Lock(#[expect(dead_code, reason = "held, not read")] Flock<File>);
 /// # Errors
 /// The lock file cannot be opened.
 pub fn lock(name: &str) -> Result<Lock> {
-    let path = project::cache()?.join(format!("{name}.lock"));
-    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    lock_file(&project::cache()?.join(format!("{name}.lock")))
+}
+
+/// Takes the lock that is the file `path`, waiting for whoever holds it.
+///
+/// # Errors
+/// The file cannot be opened.
+pub fn lock_file(path: &Path) -> Result<Lock> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     match Flock::lock(file, FlockArg::LockExclusive) {
         Ok(lock) => Ok(Lock(lock)),
         Err((_, error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),

@@ -41,7 +41,7 @@ impl Context {
         }
         match run(self) {
             Ok(()) => report.passed(name),
-            Err(error) => report.failed(name, &format!("{error:?}")),
+            Err(error) => report.failed(name, &format!("{error:#}")),
         }
     }
 }

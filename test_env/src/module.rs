@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 
 use crate::kernel::Kernel;
-use crate::{project, sys};
+use crate::{cache, project, sys};
 
 /// Builds the module; returns `build/vexfs.ko`, which has no debug information.
 /// The one in the folder of objects beside it has.
@@ -19,6 +19,7 @@ use crate::{project, sys};
 /// The build fails.
 pub fn build(kernel: &Kernel) -> Result<PathBuf> {
     let objects = project::build_folder(&format!("fs/{}", kernel.release()))?;
+    let _lock = cache::lock_file(&objects.join("lock"))?;
     make(kernel, &objects, &[])?;
     let module = project::build()?.join("vexfs.ko");
     sys::run(
@@ -37,6 +38,7 @@ pub fn build(kernel: &Kernel) -> Result<PathBuf> {
 /// Clippy or the compiler found something.
 pub fn clippy(kernel: &Kernel) -> Result<()> {
     let objects = project::build_folder(&format!("fs-clippy/{}", kernel.release()))?;
+    let _lock = cache::lock_file(&objects.join("lock"))?;
     make(kernel, &objects, &["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"])
 }
 

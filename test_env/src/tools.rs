@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{project, sys};
+use crate::{cache, project, sys};
 
 /// Binary of cargo, name that it is installed under.
 const TOOLS: &[(&str, &str)] = &[
@@ -25,6 +25,7 @@ pub fn build() -> Result<PathBuf> {
     let packages: Vec<&str> = TOOLS.iter().map(|(binary, _)| *binary).collect();
     let products = cargo(&packages, &[])?;
     let folder = project::build_folder("bin")?;
+    let _lock = cache::lock_file(&project::build()?.join("bin.lock"))?;
     for (binary, name) in TOOLS {
         install(&products.join(binary), &folder.join(name))?;
     }

@@ -28,7 +28,7 @@ pub fn run(context: &Context, report: &mut Report) {
         return;
     }
     if let Err(error) = cuts(context, report) {
-        report.failed("crash.guest", &format!("{error:?}"));
+        report.failed("crash.guest", &format!("{error:#}"));
     }
 }
 

@@ -35,7 +35,7 @@ pub fn run(context: &Context, report: &mut Report) {
         return;
     }
     if let Err(error) = share(context) {
-        report.failed("module_and_tools_build", &format!("{error:?}"));
+        report.failed("module_and_tools_build", &format!("{error:#}"));
         return;
     }
     report.passed("module_and_tools_build");

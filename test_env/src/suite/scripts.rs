@@ -37,12 +37,12 @@ pub fn names() -> Result<Vec<String>> {
 pub fn run(context: &Context, report: &mut Report) {
     let names = match names() {
         Ok(names) => names,
-        Err(error) => return report.failed("scripts", &format!("{error:?}")),
+        Err(error) => return report.failed("scripts", &format!("{error:#}")),
     };
     for name in names.iter().filter(|name| context.wants(name)) {
         let start = Instant::now();
         if let Err(error) = suite(context, report, name) {
-            report.failed(&format!("{name}.guest"), &format!("{error:?}"));
+            report.failed(&format!("{name}.guest"), &format!("{error:#}"));
         }
         report.note(&format!("{name}: {} s", start.elapsed().as_secs()));
     }
