@@ -190,18 +190,18 @@ pub(crate) fn remove<T: Transaction>(
     Ok(())
 }
 
-/// The directory `ino`, for an operation on one of its names.
+/// Loads the directory `ino`, for an operation on one of its names.
 ///
 /// Errors: clean [`Error::NotDirectory`]; [`Error::NotFound`] if it was removed and is only open still; [`Error::Stale`].
-pub(crate) fn load<R: ReadBlocks>(io: &R, ino: u64) -> Result<Inode> {
-    let dir = crate::inode::load(io, ino)?;
+pub(crate) fn load_into<R: ReadBlocks>(io: &R, ino: u64, dir: &mut Inode) -> Result<()> {
+    crate::inode::load_into(io, ino, dir)?;
     if !dir.is_dir() {
         return Err(Error::NotDirectory);
     }
     if dir.links == 0 {
         return Err(Error::NotFound);
     }
-    Ok(dir)
+    Ok(())
 }
 
 /// Whether `ino` is the root directory.

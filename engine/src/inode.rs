@@ -45,14 +45,65 @@ pub fn load<R: ReadBlocks>(io: &R, ino: u64) -> Result<Inode> {
 
 /// The inode that a directory entry, parent pointer or orphan entry names: not being in use is damage here.
 pub fn load_named<R: ReadBlocks>(io: &R, ino: u64) -> Result<Inode> {
-    match load(io, ino) {
-        Err(Error::Stale) => Err(Error::corrupt(
-            io.sb().geometry.inode_place(ino).map_or(0, |p| p.block),
-            "an inode that is not in use is named by an entry",
-        )),
+    match load_slot(io, ino)? {
+        Slot::Used(inode) => Ok(inode),
+        _ => Err(not_in_use(io, ino)),
+    }
+}
+
+/// As [`load_named`], into a place that the caller has. A function of its own, so that the copies that it makes leave the stack
+/// with it: an operation on four inodes would otherwise need a good part of a kernel stack.
+#[inline(never)]
+pub(crate) fn load_named_into<R: ReadBlocks>(io: &R, ino: u64, to: &mut Inode) -> Result<()> {
+    match load_into(io, ino, to) {
+        Err(Error::Stale) => Err(not_in_use(io, ino)),
         other => other,
     }
 }
+
+fn not_in_use<R: ReadBlocks>(io: &R, ino: u64) -> Error {
+    Error::corrupt(
+        io.sb().geometry.inode_place(ino).map_or(0, |p| p.block),
+        "an inode that is not in use is named by an entry",
+    )
+}
+
+/// As [`load`], into a place that the caller has.
+#[inline(never)]
+pub(crate) fn load_into<R: ReadBlocks>(io: &R, ino: u64, to: &mut Inode) -> Result<()> {
+    match load_slot(io, ino)? {
+        Slot::Used(inode) => {
+            *to = inode;
+            Ok(())
+        }
+        _ => Err(Error::Stale),
+    }
+}
+
+/// No inode: the place for one.
+pub(crate) const BLANK: Inode = Inode {
+    ino: 0,
+    mode: 0,
+    generation: 0,
+    links: 0,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    blocks: 0,
+    atime: Time { sec: 0, nsec: 0 },
+    mtime: Time { sec: 0, nsec: 0 },
+    ctime: Time { sec: 0, nsec: 0 },
+    btime: Time { sec: 0, nsec: 0 },
+    flags: 0,
+    rdev: 0,
+    project: 0,
+    vector_epoch: 1,
+    vectors: 0,
+    version: 1,
+    default_index: 0,
+    data: Fork::EMPTY,
+    attr: Fork::EMPTY,
+};
 
 /// The inode that a file handle (number and generation, from a user) names.
 ///
@@ -79,6 +130,7 @@ pub fn load_handle<R: ReadBlocks>(io: &R, ino: u64, generation: u32) -> Result<I
 }
 
 /// Writes an inode to its place.
+#[inline(never)]
 pub fn store<T: Transaction>(cx: &mut Cx<'_, T>, inode: &Inode) -> Result<()> {
     put(cx, inode.ino, &inode.to_bytes())
 }
@@ -116,34 +168,23 @@ pub struct NewInode<'a> {
     pub target: &'a [u8],
 }
 
-/// An inode without number, links and contents.
-pub(crate) fn blank(new: &NewInode<'_>, now: Time) -> Inode {
-    Inode {
-        ino: 0,
-        mode: new.mode,
-        generation: 0,
-        links: 0,
-        uid: new.uid,
-        gid: new.gid,
-        size: 0,
-        blocks: 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: now,
-        flags: new.flags,
-        rdev: new.rdev,
-        project: new.project,
-        vector_epoch: 1,
-        vectors: 0,
-        version: 1,
-        default_index: new.default_index,
-        data: Fork::EMPTY,
-        attr: Fork::EMPTY,
-    }
+/// Makes `inode` one without number, links and contents.
+pub(crate) fn begin(inode: &mut Inode, new: &NewInode<'_>, now: Time) {
+    *inode = BLANK;
+    inode.mode = new.mode;
+    inode.uid = new.uid;
+    inode.gid = new.gid;
+    inode.flags = new.flags;
+    inode.rdev = new.rdev;
+    inode.project = new.project;
+    inode.default_index = new.default_index;
+    inode.atime = now;
+    inode.mtime = now;
+    inode.ctime = now;
+    inode.btime = now;
 }
 
-/// Takes a number near directory `near` for a [`blank`] inode and begins a new generation of it. The caller stores the inode.
+/// Takes a number near directory `near` for an inode that was begun, and starts a new generation of it. The caller stores the inode.
 ///
 /// Errors: clean [`Error::NoInodes`]; the dirty ones.
 pub(crate) fn enlist<T: Transaction>(
@@ -152,18 +193,25 @@ pub(crate) fn enlist<T: Transaction>(
     near: u64,
 ) -> Result<()> {
     let ino = ialloc::alloc_inode(cx, near, inode.is_dir())?;
-    let slot = load_slot(cx.io, ino)?;
+    let last = last_generation(cx.io, ino)?;
+    inode.ino = ino;
+    // 0 means "any generation" to some users of file handles.
+    inode.generation = last.wrapping_add(1).max(1);
+    Ok(())
+}
+
+/// The generation of the last life of a number that is free in the bitmap.
+#[inline(never)]
+fn last_generation<R: ReadBlocks>(io: &R, ino: u64) -> Result<u32> {
+    let slot = load_slot(io, ino)?;
     if matches!(slot, Slot::Used(_)) {
-        let block = cx.io.sb().geometry.inode_place(ino).map_or(0, |p| p.block);
+        let block = io.sb().geometry.inode_place(ino).map_or(0, |p| p.block);
         return Err(Error::corrupt(
             block,
             "an inode in use is free in the inode bitmap",
         ));
     }
-    inode.ino = ino;
-    // 0 means "any generation" to some users of file handles.
-    inode.generation = slot.generation().wrapping_add(1).max(1);
-    Ok(())
+    Ok(slot.generation())
 }
 
 /// Gives an inode back whose forks hold no blocks any more.

@@ -54,9 +54,12 @@ impl Default for Cursor {
 }
 
 /// The first orphan with a number of at least `from`.
+#[inline(never)]
 pub fn first<R: ReadBlocks>(io: &R, from: u64) -> Result<Option<u64>> {
+    let mut table = inode::BLANK;
+    load_table(io, &mut table)?;
     let mut found = None;
-    tree::walk(io, &table(io)?, Which::Data, &Key::one(from), |key, _| {
+    tree::walk(io, &table, Which::Data, &Key::one(from), |key, _| {
         found = Some(key.a());
         Ok(false)
     })?;
@@ -64,18 +67,23 @@ pub fn first<R: ReadBlocks>(io: &R, from: u64) -> Result<Option<u64>> {
 }
 
 /// Whether `ino` is an orphan.
+#[inline(never)]
 pub fn contains<R: ReadBlocks>(io: &R, ino: u64) -> Result<bool> {
-    let found = tree::get(io, &table(io)?, Which::Data, &Key::one(ino), |_| Ok(()))?;
+    let mut table = inode::BLANK;
+    load_table(io, &mut table)?;
+    let found = tree::get(io, &table, Which::Data, &Key::one(ino), |_| Ok(()))?;
     Ok(found.is_some())
 }
 
-fn table<R: ReadBlocks>(io: &R) -> Result<Inode> {
-    inode::load_named(io, ino::ORPHANS)
+fn load_table<R: ReadBlocks>(io: &R, table: &mut Inode) -> Result<()> {
+    inode::load_named_into(io, ino::ORPHANS, table)
 }
 
 /// Makes `ino` an orphan; nothing happens if it is one.
+#[inline(never)]
 pub(crate) fn add<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()> {
-    let mut table = table(cx.io)?;
+    let mut table = inode::BLANK;
+    load_table(cx.io, &mut table)?;
     match tree::insert(cx, &mut table, Which::Data, &Key::one(ino), &[]) {
         Err(Error::Exists) => return Ok(()),
         other => other?,
@@ -84,20 +92,28 @@ pub(crate) fn add<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()> {
 }
 
 /// Makes `ino` an orphan no longer. Clean [`Error::NotFound`].
+#[inline(never)]
 pub(crate) fn remove<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()> {
-    let mut table = table(cx.io)?;
+    let mut table = inode::BLANK;
+    load_table(cx.io, &mut table)?;
     tree::remove(cx, &mut table, Which::Data, &Key::one(ino))?;
     inode::store(cx, &table)
 }
 
 /// Blocks that making `ino` an orphan, or none, may change.
+#[inline(never)]
 pub(crate) fn table_credits<R: ReadBlocks>(io: &R) -> Result<u32> {
-    Ok(tree::credits(&table(io)?, Which::Data).saturating_add(STORE_CREDITS))
+    let mut table = inode::BLANK;
+    load_table(io, &mut table)?;
+    Ok(tree::credits(&table, Which::Data).saturating_add(STORE_CREDITS))
 }
 
 /// Blocks that making an inode an orphan may allocate.
+#[inline(never)]
 pub(crate) fn new_blocks<R: ReadBlocks>(io: &R) -> Result<u64> {
-    Ok(tree::new_blocks(&table(io)?, Which::Data))
+    let mut table = inode::BLANK;
+    load_table(io, &mut table)?;
+    Ok(tree::new_blocks(&table, Which::Data))
 }
 
 /// Blocks that one [`finish_step`] or [`trim_step`] on this inode may change. A step frees records, data or attributes, not
@@ -121,7 +137,8 @@ pub fn finish_step<T: Transaction>(
     ino: u64,
     cursor: &mut Cursor,
 ) -> Result<Progress> {
-    let mut inode = load(cx.io, ino)?;
+    let mut inode = inode::BLANK;
+    load_into(cx.io, ino, &mut inode)?;
     if inode.links == 0 {
         finish_unlinked(cx, &mut inode, cursor)
     } else {
@@ -136,15 +153,16 @@ pub fn trim_step<T: Transaction>(
     ino: u64,
     cursor: &mut Cursor,
 ) -> Result<Progress> {
-    let mut inode = load(cx.io, ino)?;
+    let mut inode = inode::BLANK;
+    load_into(cx.io, ino, &mut inode)?;
     trim(cx, &mut inode, cursor)
 }
 
-fn load<R: ReadBlocks>(io: &R, ino: u64) -> Result<Inode> {
+fn load_into<R: ReadBlocks>(io: &R, ino: u64, to: &mut Inode) -> Result<()> {
     if !contains(io, ino)? {
         return Err(Error::NotFound);
     }
-    inode::load_named(io, ino)
+    inode::load_named_into(io, ino, to)
 }
 
 fn trim<T: Transaction>(
@@ -215,6 +233,7 @@ pub(crate) fn truncate<T: Transaction>(
 }
 
 /// Removes dead vector records; whether all are removed.
+#[inline(never)]
 fn reclaim<T: Transaction>(cx: &mut Cx<'_, T>, inode: &Inode, cursor: &mut Cursor) -> Result<bool> {
     let next =
         vector::reclaim_step(cx, inode, cursor.records, STEP_RECORDS).map_err(Error::late)?;
@@ -240,8 +259,10 @@ fn drop_attributes<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode) -> Res
 }
 
 /// Whether the vector map has records of `ino`, dead or alive.
+#[inline(never)]
 fn has_records<R: ReadBlocks>(io: &R, ino: u64) -> Result<bool> {
-    let map = inode::load_named(io, ino::VECTOR_MAP)?;
+    let mut map = inode::BLANK;
+    inode::load_named_into(io, ino::VECTOR_MAP, &mut map)?;
     let mut found = false;
     tree::walk(io, &map, Which::Data, &record_key(ino, 0, 0), |key, _| {
         found = key.a() == ino;

@@ -235,9 +235,11 @@ pub fn set<T: Transaction>(
         &head,
         old != 0,
     )?;
-    for (chunk, part) in (1u64..).zip(rest.chunks(CHUNK)) {
+    let mut chunk = 1u64;
+    for part in rest.chunks(CHUNK) {
         let key = xattr_key(probe.hash, collision, chunk);
         put_chunk(cx, &mut inode, &key, part, chunk < old)?;
+        chunk = chunk.saturating_add(1);
     }
     inode::touch(&mut inode, cx.now);
     inode::store(cx, &inode)?;

@@ -51,6 +51,7 @@ impl LoopCheck {
 pub fn is_below<R: ReadBlocks>(io: &R, dir: u64, ancestor: u64) -> Result<bool> {
     let mut at = dir;
     let mut check = LoopCheck::new();
+    let mut inode = inode::BLANK;
     loop {
         if at == ancestor {
             return Ok(true);
@@ -59,7 +60,8 @@ pub fn is_below<R: ReadBlocks>(io: &R, dir: u64, ancestor: u64) -> Result<bool> 
             return Ok(false);
         }
         check.step(at)?;
-        at = parent_of(io, &inode::load_named(io, at)?)?;
+        inode::load_named_into(io, at, &mut inode)?;
+        at = parent_of(io, &inode)?;
     }
 }
 
@@ -156,8 +158,9 @@ fn climb<R: ReadBlocks>(
     let mut at = at;
     let mut next = dir;
     let mut check = LoopCheck::new();
+    let mut dir = inode::BLANK;
     loop {
-        let dir = inode::load_named(io, next)?;
+        inode::load_named_into(io, next, &mut dir)?;
         if !dir.is_dir() {
             return Err(Error::corrupt(0, "a parent pointer leads to no directory"));
         }

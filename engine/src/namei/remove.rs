@@ -21,18 +21,25 @@ pub struct Removed {
     pub inode: Inode,
 }
 
+impl Removed {
+    const BLANK: Removed = Removed {
+        dir: inode::BLANK,
+        inode: inode::BLANK,
+    };
+}
+
 /// Removes `name`, which is no directory's, from directory `dir`.
 ///
 /// Errors, clean: [`Error::NotFound`], [`Error::IsDirectory`], [`Error::NotDirectory`], [`Error::NameTooLong`], [`Error::Range`],
 /// [`Error::Stale`]; [`Error::NoSpace`] only if even the metadata reserve is used up.
 pub fn unlink<T: Transaction>(cx: &mut Cx<'_, T>, dir: u64, name: &[u8]) -> Result<Removed> {
-    let dir = dir::load(cx.io, dir)?;
-    let entry = dir::lookup(cx.io, &dir, name)?.ok_or(Error::NotFound)?;
-    let inode = load_entry(cx.io, &entry)?;
-    if inode.is_dir() {
+    let mut at = Removed::BLANK;
+    let entry = load(cx.io, dir, name, &mut at)?;
+    if at.inode.is_dir() {
         return Err(Error::IsDirectory);
     }
-    take_away(cx, Removed { dir, inode }, &entry)
+    take_away(cx, &mut at, &entry)?;
+    Ok(at)
 }
 
 /// Removes the empty directory `name` from directory `dir`.
@@ -40,11 +47,19 @@ pub fn unlink<T: Transaction>(cx: &mut Cx<'_, T>, dir: u64, name: &[u8]) -> Resu
 /// Errors, clean: [`Error::NotFound`], [`Error::NotDirectory`] (of `dir` or of what `name` names), [`Error::NotEmpty`],
 /// [`Error::NameTooLong`], [`Error::Range`], [`Error::Stale`]; [`Error::NoSpace`] as [`unlink`].
 pub fn rmdir<T: Transaction>(cx: &mut Cx<'_, T>, dir: u64, name: &[u8]) -> Result<Removed> {
-    let dir = dir::load(cx.io, dir)?;
-    let entry = dir::lookup(cx.io, &dir, name)?.ok_or(Error::NotFound)?;
-    let inode = load_entry(cx.io, &entry)?;
-    check_removable(cx.io, &inode)?;
-    take_away(cx, Removed { dir, inode }, &entry)
+    let mut at = Removed::BLANK;
+    let entry = load(cx.io, dir, name, &mut at)?;
+    check_removable(cx.io, &at.inode)?;
+    take_away(cx, &mut at, &entry)?;
+    Ok(at)
+}
+
+/// Loads the directory and what `name` names in it.
+fn load<R: ReadBlocks>(io: &R, dir: u64, name: &[u8], at: &mut Removed) -> Result<Entry> {
+    dir::load_into(io, dir, &mut at.dir)?;
+    let entry = dir::lookup(io, &at.dir, name)?.ok_or(Error::NotFound)?;
+    load_entry(io, &entry, &mut at.inode)?;
+    Ok(entry)
 }
 
 /// Whether a directory can be removed.
@@ -66,18 +81,13 @@ pub(super) fn check_removable<R: ReadBlocks>(io: &R, inode: &Inode) -> Result<()
     Ok(())
 }
 
-fn take_away<T: Transaction>(
-    cx: &mut Cx<'_, T>,
-    mut at: Removed,
-    entry: &Entry,
-) -> Result<Removed> {
+fn take_away<T: Transaction>(cx: &mut Cx<'_, T>, at: &mut Removed, entry: &Entry) -> Result<()> {
     space::require_reserve(cx, orphan::new_blocks(cx.io)?)?;
     dir::remove(cx, &mut at.dir, entry.cookie)?;
     lose_name(cx, &mut at.dir, &mut at.inode, entry.cookie)?;
     inode::touch_contents(&mut at.dir, cx.now);
     inode::store(cx, &at.inode)?;
-    inode::store(cx, &at.dir)?;
-    Ok(at)
+    inode::store(cx, &at.dir)
 }
 
 /// The entry of `dir` at `cookie` names `inode` no longer: parent pointer, links, orphan, records. The caller has changed the entry,

@@ -9,7 +9,7 @@ use crate::cx::Cx;
 use crate::dir::path::is_below;
 use crate::dir::{self, parents, Entry};
 use crate::error::{Error, Result};
-use crate::inode::{self, STORE_CREDITS};
+use crate::inode::{self, BLANK, STORE_CREDITS};
 use crate::io::{ReadBlocks, Transaction};
 use crate::tree::{self, Which};
 use crate::{orphan, space};
@@ -42,6 +42,18 @@ pub struct Renamed {
     pub target: Option<Inode>,
 }
 
+impl Default for Renamed {
+    /// A place for a result.
+    fn default() -> Self {
+        Renamed {
+            old_dir: BLANK,
+            new_dir: None,
+            source: BLANK,
+            target: None,
+        }
+    }
+}
+
 /// The directory of the new name.
 fn dest<'a>(old_dir: &'a mut Inode, new_dir: &'a mut Option<Inode>) -> &'a mut Inode {
     new_dir.as_mut().unwrap_or(old_dir)
@@ -69,28 +81,39 @@ pub fn rename<T: Transaction>(
     new_name: &[u8],
     flags: RenameFlags,
 ) -> Result<Renamed> {
-    let old = dir::load(cx.io, old_dir)?;
-    let from = dir::lookup(cx.io, &old, old_name)?.ok_or(Error::NotFound)?;
-    let new = if new_dir == old_dir {
-        None
-    } else {
-        Some(dir::load(cx.io, new_dir)?)
-    };
-    let to = dir::lookup(cx.io, new.as_ref().unwrap_or(&old), new_name)?;
-    let mut at = Renamed {
-        old_dir: old,
-        new_dir: new,
-        source: load_entry(cx.io, &from)?,
-        target: None,
-    };
-    match (flags, to) {
+    let mut at = Renamed::default();
+    rename_into(cx, old_dir, old_name, new_dir, new_name, flags, &mut at)?;
+    Ok(at)
+}
+
+/// As [`rename`], with the result in a place of the caller's, for callers whose stack is small: a [`Renamed`] has almost 2 KiB. After an
+/// error it holds nothing of meaning.
+pub fn rename_into<T: Transaction>(
+    cx: &mut Cx<'_, T>,
+    old_dir: u64,
+    old_name: &[u8],
+    new_dir: u64,
+    new_name: &[u8],
+    flags: RenameFlags,
+    at: &mut Renamed,
+) -> Result<()> {
+    dir::load_into(cx.io, old_dir, &mut at.old_dir)?;
+    let from = dir::lookup(cx.io, &at.old_dir, old_name)?.ok_or(Error::NotFound)?;
+    at.new_dir = None;
+    if new_dir != old_dir {
+        dir::load_into(cx.io, new_dir, at.new_dir.insert(BLANK))?;
+    }
+    let to = dir::lookup(cx.io, at.new_dir.as_ref().unwrap_or(&at.old_dir), new_name)?;
+    load_entry(cx.io, &from, &mut at.source)?;
+    at.target = None;
+    match (flags, &to) {
         (RenameFlags::NoReplace, Some(_)) => return Err(Error::Exists),
         (RenameFlags::Exchange, None) => return Err(Error::NotFound),
-        (_, Some(to)) if to.ino == from.ino => return Ok(at),
-        (_, Some(to)) => at.target = Some(load_entry(cx.io, &to)?),
+        (_, Some(to)) if to.ino == from.ino => return Ok(()),
+        (_, Some(to)) => load_entry(cx.io, to, at.target.insert(BLANK))?,
         (_, None) => {}
     }
-    check_places(cx.io, &at, flags)?;
+    check_places(cx.io, at, flags)?;
     let from = End {
         dir: old_dir,
         cookie: from.cookie,
@@ -103,12 +126,11 @@ pub fn rename<T: Transaction>(
                 cookie: to.cookie,
                 name: new_name,
             };
-            exchange(cx, &mut at, from, to)?;
+            exchange(cx, at, from, to)?;
         }
-        _ => relocate(cx, &mut at, from, new_dir, new_name, to)?,
+        _ => relocate(cx, at, from, new_dir, new_name, to)?,
     }
-    finish(cx, &mut at)?;
-    Ok(at)
+    finish(cx, at)
 }
 
 /// Checks that no directory comes to lie below itself, and that the directories and inodes are all different, as they must be to

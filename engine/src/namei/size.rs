@@ -26,7 +26,12 @@ pub struct Resized {
 /// (the caller moves it to a block first), [`Error::TooLarge`], [`Error::Stale`]; [`Error::NoSpace`] only if even the metadata
 /// reserve is used up.
 pub fn set_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Result<Resized> {
-    let mut inode = inode::load(cx.io, ino)?;
+    let mut done = Resized {
+        inode: inode::BLANK,
+        unfinished: false,
+    };
+    let Resized { inode, unfinished } = &mut done;
+    inode::load_into(cx.io, ino, inode)?;
     match inode.file_type() {
         FileType::Regular => {}
         FileType::Directory => return Err(Error::IsDirectory),
@@ -44,23 +49,22 @@ pub fn set_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Resu
     // A shrinking file can need its tree split nowhere, but an orphan entry may need a node.
     space::require_reserve(cx, orphan::new_blocks(cx.io)?)?;
     if inline {
-        extent::resize_inline(&mut inode, size)?;
+        extent::resize_inline(inode, size)?;
     }
     inode.size = size;
-    inode::touch_contents(&mut inode, cx.now);
-    let mut unfinished = false;
-    if shrinks && !orphan::truncate(cx, &mut inode, size.div_ceil(BLOCK_SIZE as u64))? {
-        unfinished = true;
+    inode::touch_contents(inode, cx.now);
+    if shrinks && !orphan::truncate(cx, inode, size.div_ceil(BLOCK_SIZE as u64))? {
+        *unfinished = true;
     }
-    if size == 0 && orphan::kill_records(cx, &mut inode)? {
-        unfinished = true;
+    if size == 0 && orphan::kill_records(cx, inode)? {
+        *unfinished = true;
     }
     // A file without links is an orphan anyway.
-    if unfinished && inode.links != 0 {
+    if *unfinished && inode.links != 0 {
         orphan::add(cx, ino).map_err(Error::late)?;
     }
-    inode::store(cx, &inode)?;
-    Ok(Resized { inode, unfinished })
+    inode::store(cx, inode)?;
+    Ok(done)
 }
 
 /// Blocks that [`set_size`] may change.
