@@ -19,6 +19,7 @@ use layout::superblock::{RawSuper, Super, STATE_CLEAN, STATE_ERROR};
 use crate::blocks::Blocks;
 use crate::device::{Access, Device, FileDevice, Overlay};
 use crate::error::{Error, Result};
+use crate::in_use;
 use crate::journal::{scan, Journal, Region, Replay};
 use crate::superblock;
 use crate::txn::Txn;
@@ -66,10 +67,20 @@ impl Image {
             Mode::ReadWrite => Access::Write,
             Mode::ReadOnly | Mode::NoReplay => Access::Read,
         };
-        let device = FileDevice::open(path, access).map_err(|source| Error::Open {
+        let refused = |source| Error::Open {
             path: path.display().to_string(),
             source,
-        })?;
+        };
+        if mode == Mode::ReadWrite {
+            // An image file on a loop device is not locked. Where /proc cannot be read, there is no way to know.
+            if let Some(user) = in_use::find(path).unwrap_or_default().first() {
+                return Err(refused(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    user.to_string(),
+                )));
+            }
+        }
+        let device = FileDevice::open(path, access).map_err(refused)?;
         Self::open_device(Box::new(device), mode)
     }
 
