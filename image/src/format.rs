@@ -155,11 +155,14 @@ pub fn backups(geo: &Geometry) -> impl Iterator<Item = u64> + '_ {
     (geo.first_group..geo.groups).filter_map(|g| geo.backup_block(g))
 }
 
+/// Fewest journal blocks with which the kernel mounts: a quarter of them is the largest transaction, and finishing an orphan takes up to
+/// some 960 blocks.
+pub const MIN_MOUNTABLE_JOURNAL: u32 = 4096;
+
 /// Journal blocks for a filesystem of this size when nobody asked for a number; the steps of mke2fs.
 pub fn default_journal(blocks: u64) -> u32 {
-    const STEPS: [(u64, u32); 7] = [
-        (32_768, 1024),
-        (262_144, 4096),
+    const STEPS: [(u64, u32); 6] = [
+        (262_144, MIN_MOUNTABLE_JOURNAL),
         (524_288, 8192),
         (4_194_304, 16_384),
         (8_388_608, 32_768),
@@ -522,7 +525,8 @@ fn reserved_inode(sb: &Super, ino: u64) -> Inode {
         flags: 0,
         rdev: 0,
         project: 0,
-        vector_epoch: 0,
+        // As for inodes that the engine makes.
+        vector_epoch: 1,
         vectors: 0,
         version: 1,
         default_index: 0,
