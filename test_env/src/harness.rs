@@ -35,7 +35,7 @@ impl Context {
     }
 
     /// Runs one test, which is a function.
-    pub fn test(&self, report: &mut Report, name: &str, run: impl FnOnce(&Self) -> Result<()>) {
+    pub fn test(&self, report: &Report, name: &str, run: impl FnOnce(&Self) -> Result<()>) {
         if !self.wants(name) {
             return;
         }
@@ -101,8 +101,8 @@ pub fn guest_tests(filter: &str) -> Result<Count> {
         folder: tempfile::Builder::new().prefix("vexfs-test-").tempdir()?,
         filter: filter.to_owned(),
     };
-    let mut report = Report::default();
-    suite::run(&context, &mut report);
+    let report = Report::default();
+    suite::run(&context, &report);
     if report.count() == Count::default() {
         report.failed(filter, "there is no guest test of this name");
     }

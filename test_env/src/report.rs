@@ -2,6 +2,7 @@
 //! What the tests say: one line for each, counted. Runs nothing.
 
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
 /// How many tests went how.
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,39 +36,43 @@ impl std::fmt::Display for Count {
     }
 }
 
-/// Prints results as they come, and counts them.
+/// Prints results as they come, and counts them. Several threads may report.
 #[derive(Default)]
 pub struct Report {
-    count: Count,
+    count: Mutex<Count>,
 }
 
 impl Report {
     /// A test passed.
-    pub fn passed(&mut self, name: &str) {
-        self.count.passed += 1;
+    pub fn passed(&self, name: &str) {
+        self.add(|count| count.passed += 1);
         line(&format!("test guest::{name} ... ok"));
     }
 
     /// A test failed, and why.
-    pub fn failed(&mut self, name: &str, why: &str) {
-        self.count.failed += 1;
+    pub fn failed(&self, name: &str, why: &str) {
+        self.add(|count| count.failed += 1);
         line(&format!("test guest::{name} ... FAILED\n{}", indent(why)));
     }
 
     /// A test could not check what it is there for, and why.
-    pub fn skipped(&mut self, name: &str, why: &str) {
-        self.count.skipped += 1;
+    pub fn skipped(&self, name: &str, why: &str) {
+        self.add(|count| count.skipped += 1);
         line(&format!("test guest::{name} ... skipped: {why}"));
     }
 
     /// Something for the reader: measured, not judged.
-    pub fn note(&mut self, text: &str) {
+    pub fn note(&self, text: &str) {
         line(&indent(text));
     }
 
     /// What was reported so far.
     pub fn count(&self) -> Count {
-        self.count
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, change: impl FnOnce(&mut Count)) {
+        change(&mut self.count.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -23,16 +23,13 @@ const SILENCE: Duration = Duration::from_secs(300);
 const ACKNOWLEDGED: std::ops::Range<usize> = 40..500;
 
 /// Runs the cuts.
-pub fn run(context: &Context, report: &mut Report) {
-    if !context.wants("crash") {
-        return;
-    }
+pub fn run(context: &Context, report: &Report) {
     if let Err(error) = cuts(context, report) {
         report.failed("crash.guest", &format!("{error:#}"));
     }
 }
 
-fn cuts(context: &Context, report: &mut Report) -> Result<()> {
+fn cuts(context: &Context, report: &Report) -> Result<()> {
     let count = match std::env::var("VEXFS_CRASHES") {
         Ok(text) => text.parse().context("VEXFS_CRASHES")?,
         Err(_) => CUTS,
@@ -104,7 +101,7 @@ fn verify(
     environment: &str,
     seed: u64,
     acknowledged: &[u8],
-    report: &mut Report,
+    report: &Report,
 ) -> Result<()> {
     guest.write_file("/tmp/acknowledged", acknowledged)?;
     let script = format!(

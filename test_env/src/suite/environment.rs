@@ -8,7 +8,7 @@ use crate::harness::Context;
 use crate::report::Report;
 
 /// Runs the tests of this file.
-pub fn run(context: &Context, report: &mut Report) {
+pub fn run(context: &Context, report: &Report) {
     context.test(report, "environment.stock_kernel_boots", stock_kernel_boots);
     context.test(
         report,

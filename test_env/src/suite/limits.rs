@@ -15,7 +15,7 @@ use crate::{project, sys};
 pub const NAMES: [&str; 2] = ["limits.make_16_tib", "limits.mount_1_tib"];
 
 /// Runs them.
-pub fn run(context: &Context, report: &mut Report) {
+pub fn run(context: &Context, report: &Report) {
     if super::filesystem() != "vexfs" {
         return;
     }

@@ -9,6 +9,7 @@ mod limits;
 mod scripts;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
@@ -19,13 +20,15 @@ use crate::{cache, project, rootfs};
 
 /// Size of the scratch disk that scripts get; see test_env/guest/README.md.
 const SCRATCH_BYTES: u64 = 6 << 30;
+/// Guests at a time; each has a gigabyte of memory.
+const MOST_GUESTS: usize = 4;
 /// Where scripts mount.
 const MOUNT: &str = "/mnt/vexfs";
 /// Where the tree of real files is mounted in the guest.
 const TREE: &str = "/srv";
 
 /// Runs every guest test that was asked for.
-pub fn run(context: &Context, report: &mut Report) {
+pub fn run(context: &Context, report: &Report) {
     environment::run(context, report);
     let wants_products = context.wants("limits")
         || context.wants("crash")
@@ -40,9 +43,38 @@ pub fn run(context: &Context, report: &mut Report) {
     }
     report.passed("module_and_tools_build");
     limits::run(context, report);
-    scripts::run(context, report);
-    crash::run(context, report);
+    // Guests of one processor's worth of work each: as many at a time as there are
+    // processors. What takes longest comes first.
+    let mut work: Vec<Work> = Vec::new();
+    if context.wants("crash") {
+        work.push(Box::new(|| crash::run(context, report)));
+    }
+    match scripts::names() {
+        Ok(names) => work.extend(
+            names
+                .into_iter()
+                .filter(|name| context.wants(name))
+                .map(|name| Box::new(move || scripts::run(context, report, &name)) as Work),
+        ),
+        Err(error) => report.failed("scripts", &format!("{error:#}")),
+    }
+    let queue = Mutex::new(work.into_iter());
+    let workers = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MOST_GUESTS);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(work) = next else { break };
+                work();
+            });
+        }
+    });
 }
+
+/// A piece of work for one thread.
+type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// Makes everything that the scripts use visible in the guests.
 fn share(context: &Context) -> Result<()> {
@@ -110,7 +142,7 @@ fn documentation(context: &Context) -> Result<PathBuf> {
 
 /// Reports the lines that a script prints (test_env/guest/README.md).
 struct Lines<'a> {
-    report: &'a mut Report,
+    report: &'a Report,
     /// In front of every name.
     prefix: String,
     pending: Vec<u8>,
@@ -120,7 +152,7 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn new(report: &'a mut Report, prefix: &str) -> Self {
+    fn new(report: &'a Report, prefix: &str) -> Self {
         Self {
             report,
             prefix: prefix.to_owned(),
@@ -164,8 +196,8 @@ mod tests {
 
     #[test]
     fn lines_of_a_script_are_counted() {
-        let mut report = Report::default();
-        let mut lines = Lines::new(&mut report, "");
+        let report = Report::default();
+        let mut lines = Lines::new(&report, "");
         lines.push(b"ok a.b\nok a.c # SKIP because\nnot o");
         lines.push(b"k a.d: why: so\n# a: a remark\n");
         assert!(lines.any && lines.failed);
