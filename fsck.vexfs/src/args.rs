@@ -2,6 +2,7 @@
 //! The command line: option letters as fsck(8) passes them and users of e2fsck(8) know them.
 
 use clap::Parser;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Check a VexFS filesystem. Nothing is ever changed: this version cannot repair.
@@ -37,7 +38,7 @@ pub struct Args {
     pub backup: Option<u64>,
 
     /// Show progress; with a file descriptor, write "pass done total" lines to it. On a terminal it is shown anyway
-    #[arg(short = 'C', value_name = "FD", num_args = 0..=1, require_equals = false, default_missing_value = "0")]
+    #[arg(short = 'C', value_name = "FD")]
     pub progress: Option<u32>,
 
     /// Show at most this many problems of one kind; all are counted. 0: no limit
@@ -56,6 +57,23 @@ pub struct Args {
 const AFTER: &str = "\
 Exit status: 0 no errors, 4 errors left uncorrected, 8 operational error, 16 usage error.";
 
+impl Args {
+    /// Parses a command line, its first word the program's name. `-C` may stand without a value, as with e2fsck: clap would take the device for it.
+    pub fn from_words(words: impl Iterator<Item = OsString>) -> Result<Args, clap::Error> {
+        let mut words = words.peekable();
+        let mut joined = Vec::new();
+        while let Some(mut word) = words.next() {
+            if word == "-C" {
+                let number = |w: &OsString| w.to_str().is_some_and(|w| w.parse::<u32>().is_ok());
+                let value = words.next_if(number);
+                word.push(value.unwrap_or_else(|| "0".into()));
+            }
+            joined.push(word);
+        }
+        Args::try_parse_from(joined)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +82,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// The manual page must name every option.
+    #[test]
+    fn the_manual_has_every_option() {
+        let page = include_str!("../../docs/man/fsck.vexfs.8").replace('\\', "");
+        let mut command = Args::command();
+        command.build();
+        for arg in command.get_arguments().filter(|a| !a.is_positional()) {
+            let short = arg.get_short().map(|c| format!("-{c}"));
+            let long = arg.get_long().map(|l| format!("--{l}"));
+            for option in [short, long].into_iter().flatten() {
+                assert!(page.contains(&option), "{option} is not in the manual");
+            }
+        }
     }
 
     #[test]
@@ -76,7 +109,9 @@ mod tests {
 
     #[test]
     fn progress_with_and_without_a_descriptor() {
-        let parse = |args: &[&str]| Args::try_parse_from(args).unwrap();
+        let parse = |args: &[&str]| Args::from_words(args.iter().map(OsString::from)).unwrap();
+        assert_eq!(parse(&["fsck.vexfs", "-C", "x"]).progress, Some(0));
+        assert_eq!(parse(&["fsck.vexfs", "-C", "4", "x"]).progress, Some(4));
         assert_eq!(parse(&["fsck.vexfs", "-C0", "x"]).progress, Some(0));
         assert_eq!(parse(&["fsck.vexfs", "-C3", "x"]).progress, Some(3));
         assert_eq!(parse(&["fsck.vexfs", "x"]).progress, None);

@@ -8,7 +8,6 @@ mod output;
 
 use anyhow::{bail, Context, Result};
 use args::Args;
-use clap::Parser;
 use fsck_vexfs::{check, Options, Severity, Summary};
 use image::device::{Access, FileDevice};
 use image::in_use::{self, Use};
@@ -23,7 +22,7 @@ const OPERATIONAL: u8 = 8;
 const USAGE: u8 = 16;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::from_words(std::env::args_os()) {
         Ok(args) => args,
         Err(e) => {
             let _ = e.print();

@@ -286,6 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_them_all() {
+        let page = include_str!("../../docs/fsck-problems.md");
+        let rows = page
+            .lines()
+            .filter(|l| l.starts_with("| ") && l.as_bytes()[2].is_ascii_digit());
+        let expected = Code::ALL.iter().map(|code| {
+            let severity = code.severity().as_str();
+            let number = code.number();
+            format!(
+                "| {number:03} | {} | {severity} | {} |",
+                code.name(),
+                code.sentence()
+            )
+        });
+        assert!(
+            rows.eq(expected),
+            "docs/fsck-problems.md does not have the rows of the catalogue"
+        );
+    }
+
+    #[test]
     fn a_problem_reads_as_a_sentence() {
         let p = Problem::new(Code::LinkCount).ino(17).detail("3, not 2");
         assert_eq!(

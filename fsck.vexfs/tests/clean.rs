@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 #[test]
 fn new_filesystems_of_all_sizes_are_clean() {
-    for blocks in [1300, 4000, 32_512, 40_000, 100_000, 1 << 22, 1 << 32] {
+    for blocks in [2048, 4000, 32_512, 40_000, 100_000, 1 << 22, 1 << 32] {
         let summary = assert_clean(&fresh(blocks));
         assert_eq!(
             (summary.inodes, summary.directories),

@@ -56,7 +56,12 @@ fn clean_is_0_and_says_what_there_is() {
     let output = fsck_program(&["-n"], &path);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let text = out(&output);
-    for part in ["Pass 0: super block", "Pass 7:", "clean", "2 vector indexes with 37 records"] {
+    for part in [
+        "Pass 0: super block",
+        "Pass 7:",
+        "clean",
+        "2 vector indexes with 37 records",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(err(&output), "");
@@ -70,7 +75,11 @@ fn errors_are_4_and_nothing_is_written_whatever_is_asked() {
     for mode in [&["-n"][..], &["-y"], &["-p", "-f"], &["-a", "-f"], &[]] {
         let output = fsck_program(mode, &path);
         assert_eq!(output.status.code(), Some(4), "{mode:?}");
-        assert!(out(&output).contains("[320] error: inode"), "{}", out(&output));
+        assert!(
+            out(&output).contains("[320] error: inode"),
+            "{}",
+            out(&output)
+        );
         let says = err(&output).contains("cannot repair");
         assert_eq!(says, mode != ["-n"], "{mode:?}: {}", err(&output));
     }
@@ -98,7 +107,11 @@ fn an_open_journal_is_replayed_in_memory_and_checked_by_preen() {
     store(&dev, &path);
     let output = fsck_program(&["-p"], &path);
     assert_eq!(output.status.code(), Some(0), "{}", out(&output));
-    assert!(out(&output).contains("replayed in memory"), "{}", out(&output));
+    assert!(
+        out(&output).contains("replayed in memory"),
+        "{}",
+        out(&output)
+    );
 }
 
 #[test]
@@ -108,8 +121,15 @@ fn no_filesystem_is_8_and_usage_is_16() {
     fs::write(&path, vec![0; 1 << 20]).unwrap();
     let output = fsck_program(&[], &path);
     assert_eq!(output.status.code(), Some(8));
-    assert!(err(&output).contains("is this a VexFS filesystem"), "{}", err(&output));
-    assert_eq!(fsck_program(&[], &dir.path().join("missing")).status.code(), Some(8));
+    assert!(
+        err(&output).contains("is this a VexFS filesystem"),
+        "{}",
+        err(&output)
+    );
+    assert_eq!(
+        fsck_program(&[], &dir.path().join("missing")).status.code(),
+        Some(8)
+    );
     assert_eq!(fsck_program(&["-n", "-y"], &path).status.code(), Some(16));
     assert_eq!(fsck_program(&["--what"], &path).status.code(), Some(16));
     assert_eq!(fsck_program(&["--help"], &path).status.code(), Some(0));
@@ -159,7 +179,11 @@ fn progress_goes_to_the_descriptor_given() {
     let lines = dir.path().join("progress");
     let program = env!("CARGO_BIN_EXE_fsck-vexfs");
     let status = Command::new("sh")
-        .args(["-c", "exec \"$0\" -n -C5 \"$1\" 5>\"$2\" >/dev/null", program])
+        .args([
+            "-c",
+            "exec \"$0\" -n -C5 \"$1\" 5>\"$2\" >/dev/null",
+            program,
+        ])
         .args([&path, &lines])
         .status()
         .unwrap();

@@ -160,7 +160,9 @@ fn run(seed: u64, times: u32, blocks_each: u32, reseal: bool) {
             println!("{} of {times} done", round + 1);
         }
     }
-    println!("{found} of {times} corruptions found, {silent} changed something and gave no problem");
+    println!(
+        "{found} of {times} corruptions found, {silent} changed something and gave no problem"
+    );
     // With checksums made right again, values may be as good as the true ones (times, permissions, tags); else nothing escapes.
     assert!(reseal || silent == 0);
     assert!(found > times / 2);

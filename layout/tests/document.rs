@@ -72,7 +72,9 @@ fn documented() -> BTreeMap<String, Vec<Field>> {
     let mut all = BTreeMap::new();
     let mut lines = DOCUMENT.lines();
     while let Some(line) = lines.next() {
-        let name = line.strip_prefix("<!-- struct ").and_then(|l| l.strip_suffix(" -->"));
+        let name = line
+            .strip_prefix("<!-- struct ")
+            .and_then(|l| l.strip_suffix(" -->"));
         let Some(name) = name else { continue };
         let rows = lines.by_ref().skip(2).take_while(|l| l.starts_with('|'));
         let field = |row: &str| {
@@ -89,7 +91,9 @@ fn documented() -> BTreeMap<String, Vec<Field>> {
 fn every_structure_is_documented_field_by_field() {
     let documented = documented();
     for (name, (size, fields)) in structures() {
-        let table = documented.get(&name).unwrap_or_else(|| panic!("{name} is not documented"));
+        let table = documented
+            .get(&name)
+            .unwrap_or_else(|| panic!("{name} is not documented"));
         assert_eq!(*table, fields, "{name}");
         let mut end = 0;
         for (field, offset, bytes) in fields {
@@ -115,17 +119,35 @@ fn numbers_in_the_text_are_those_of_the_code() {
     use layout::*;
     let has = |text: String| assert!(DOCUMENT.contains(&text), "{text}");
     has(format!("# The on-disk format, version {FORMAT_VERSION}"));
-    has(format!("blocks `g * {0} .. (g + 1) * {0}`", geometry::GROUP_BLOCKS));
-    has(format!("at least {} blocks, is its *data area*", geometry::MIN_GROUP_DATA));
+    has(format!(
+        "blocks `g * {0} .. (g + 1) * {0}`",
+        geometry::GROUP_BLOCKS
+    ));
+    has(format!(
+        "at least {} blocks, is its *data area*",
+        geometry::MIN_GROUP_DATA
+    ));
     has(format!("{} descriptors a block", group::DESCS_PER_BLOCK));
-    has(format!("Levels count from 0 at the leaves to at most {}", btree::MAX_LEVELS - 1));
+    has(format!(
+        "Levels count from 0 at the leaves to at most {}",
+        btree::MAX_LEVELS - 1
+    ));
     has("value length u16 (at most 1,024)".to_owned());
     assert_eq!((btree::MAX_VALUE, attr::CHUNK), (1024, 1024));
-    has(format!("the body of a B+tree leaf (below), {} bytes", inode::FORK_SIZE));
+    has(format!(
+        "the body of a B+tree leaf (below), {} bytes",
+        inode::FORK_SIZE
+    ));
     has("slots, at most 32,256".to_owned());
     assert_eq!(segment::MAX_SLOTS, 32_256);
-    has(format!("`i` from 0 to {} distinguishing names", dirent::COLLISIONS - 1));
-    has(format!("`i` from 0 to {}\ndistinguishing", attr::XATTR_COLLISIONS - 1));
+    has(format!(
+        "`i` from 0 to {} distinguishing names",
+        dirent::COLLISIONS - 1
+    ));
+    has(format!(
+        "`i` from 0 to {}\ndistinguishing",
+        attr::XATTR_COLLISIONS - 1
+    ));
     has(format!("| 5 to {} | reserved", ino::FIRST - 1));
     has("offset | bytes | meaning |\n|---|---|---|\n| 32 | 4 | segment number".to_owned());
     assert_eq!((block::HEADER_SIZE, segment::BITMAP_OFFSET), (32, 64));
@@ -139,7 +161,9 @@ fn numbers_in_the_text_are_those_of_the_code() {
         let words = kind.key_words();
         let row = |line: &&str| {
             let cells: Vec<_> = line.split('|').map(str::trim).collect();
-            cells.len() == 6 && cells[1] == (kind as u8).to_string() && cells[3] == words.to_string()
+            cells.len() == 6
+                && cells[1] == (kind as u8).to_string()
+                && cells[3] == words.to_string()
         };
         assert!(DOCUMENT.lines().any(|l| row(&l)), "{kind:?}");
     }

@@ -3,6 +3,7 @@
 
 use clap::{ArgAction, Parser};
 use image::format::default_bytes_per_inode;
+use image::format::MIN_MOUNTABLE_JOURNAL;
 use layout::superblock::OnError;
 use layout::BLOCK_SIZE;
 use std::path::PathBuf;
@@ -140,6 +141,9 @@ fn journal(text: &str) -> Result<u32, String> {
     } else {
         n.saturating_mul((1 << 20) / BLOCK_SIZE as u64)
     };
+    if blocks < u64::from(MIN_MOUNTABLE_JOURNAL) {
+        return Err("the kernel needs a journal of 16 MB or more".to_owned());
+    }
     u32::try_from(blocks).map_err(|_| "too large".to_owned())
 }
 
@@ -237,6 +241,21 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    /// The manual page must name every option.
+    #[test]
+    fn the_manual_has_every_option() {
+        let page = include_str!("../../docs/man/mkfs.vexfs.8").replace('\\', "");
+        let mut command = Args::command();
+        command.build();
+        for arg in command.get_arguments().filter(|a| !a.is_positional()) {
+            let short = arg.get_short().map(|c| format!("-{c}"));
+            let long = arg.get_long().map(|l| format!("--{l}"));
+            for option in [short, long].into_iter().flatten() {
+                assert!(page.contains(&option), "{option} is not in the manual");
+            }
+        }
+    }
+
     #[test]
     fn sizes_in_blocks_and_with_suffix() {
         assert_eq!(size("100"), Ok(100));
@@ -261,7 +280,8 @@ mod tests {
 
     #[test]
     fn journal_sizes_are_megabytes() {
-        assert_eq!(journal("size=4"), Ok(1024));
+        assert_eq!(journal("size=16"), Ok(4096));
+        assert!(journal("size=15").is_err());
         assert_eq!(journal("size=64M"), Ok(16_384));
         assert!(journal("4").is_err() && journal("size=x").is_err());
         assert!(journal("size=99999999999").is_err());

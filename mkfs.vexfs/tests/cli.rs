@@ -113,7 +113,7 @@ fn reproducible_images_are_equal() {
                 "-E",
                 "hash_seed=00000000-0000-4000-8000-000000000002",
                 &image,
-                "16M",
+                "32M",
             ])
             .status()
             .unwrap();
@@ -167,7 +167,7 @@ fn a_file_is_extended_to_the_size_asked_for() {
     let dir = TempDir::new().unwrap();
     let image = path(&dir, "grow.img");
     fs::write(&image, b"").unwrap();
-    let out = mkfs(&["-q", &image, "32M"]);
+    let out = mkfs(&["-q", &image, "64M"]);
     assert!(out.status.success(), "{}", stderr(&out));
-    assert_eq!(fs::metadata(&image).unwrap().len(), 32 << 20);
+    assert_eq!(fs::metadata(&image).unwrap().len(), 64 << 20);
 }

@@ -58,7 +58,7 @@ pub fn fresh(blocks: u64) -> MemDevice {
         uuid: *b"fsck test image\0",
         hash_seed: *b"0123456789abcdef",
         label: "test".into(),
-        journal_blocks: (blocks >= 2048).then_some(1024),
+        journal_blocks: Some(1024),
         now: 1_700_000_000,
         ..format::Options::new(blocks)
     };

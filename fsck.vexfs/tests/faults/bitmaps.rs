@@ -26,7 +26,10 @@ fn first_data(dev: &MemDevice) -> u32 {
 
 /// Index of an inode in its group, the first.
 fn index(dev: &MemDevice, path: &str) -> u32 {
-    let place = superblock(dev).geometry.inode_place(ino_of(dev, path)).unwrap();
+    let place = superblock(dev)
+        .geometry
+        .inode_place(ino_of(dev, path))
+        .unwrap();
     assert_eq!(place.group, 0);
     place.index
 }

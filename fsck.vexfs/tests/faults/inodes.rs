@@ -28,7 +28,10 @@ fn xattr(dev: &MemDevice, name: &str) -> Entry {
         parse_xattr_key(&e.key).is_some_and(|(_, chunk)| chunk == 0)
             && e.value[XATTR_HEADER..].starts_with(name.as_bytes())
     };
-    entries(dev, ino, Which::Attr).into_iter().find(head).unwrap()
+    entries(dev, ino, Which::Attr)
+        .into_iter()
+        .find(head)
+        .unwrap()
 }
 
 faults! {

@@ -16,10 +16,15 @@ const COPY: u64 = 32_512;
 /// Changes a super block, or a copy, and seals it.
 fn forge_super(dev: &MemDevice, block: u64, change: impl FnOnce(&mut RawSuper)) {
     let data = read_block(dev, block);
-    let mut raw = layout::superblock::Super::parse(&data, block, crc32).unwrap().raw;
+    let mut raw = layout::superblock::Super::parse(&data, block, crc32)
+        .unwrap()
+        .raw;
     change(&mut raw);
-    dev.write_at(block * 4096 + SUPER_OFFSET as u64, &raw.sealed(block, crc32))
-        .unwrap();
+    dev.write_at(
+        block * 4096 + SUPER_OFFSET as u64,
+        &raw.sealed(block, crc32),
+    )
+    .unwrap();
 }
 
 fn forge_journal(dev: &MemDevice, change: impl FnOnce(&mut jbd2::Super)) {

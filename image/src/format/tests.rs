@@ -24,8 +24,8 @@ fn made(blocks: u64) -> (MemDevice, Report) {
 #[test]
 fn every_written_block_verifies_and_counts_add_up() {
     for blocks in [
-        1400,
-        2048,
+        4400,
+        5000,
         32_512,
         32_512 + 100,
         100_000,
@@ -95,7 +95,11 @@ fn the_reserved_inodes_parse() {
 #[test]
 fn every_size_either_works_or_says_how_many_blocks_are_needed() {
     let (mut good, mut small) = (0, 0);
-    for blocks in (0..3000).chain(32_400..35_000).chain(64_900..65_300) {
+    for blocks in (0..3000)
+        .chain(4000..6000)
+        .chain(32_400..35_000)
+        .chain(64_900..65_300)
+    {
         match plan(&Options::new(blocks)) {
             Ok(sb) => {
                 good += 1;
@@ -146,7 +150,7 @@ fn wishes_out_of_range_are_refused() {
 
 #[test]
 fn equal_options_give_equal_bytes_and_old_contents_do_not_matter() {
-    let blocks = 4096;
+    let blocks = 8192;
     let options = Options::new(blocks);
     let clean = MemDevice::new(blocks * 4096);
     let dirty = MemDevice::new(blocks * 4096);
