@@ -11,7 +11,8 @@
 //! | [`error`] | errors, clean and dirty |
 //! | [`space`] | groups' memory, block and inode allocation, accounting |
 //! | [`tree`] | the B+tree |
-//! | [`inode`] | loading, storing, creating and freeing inodes; orphans |
+//! | [`inode`] | loading, storing, creating and freeing inodes; their attributes |
+//! | [`orphan`] | inodes that must be finished, and finishing them in steps |
 //! | [`extent`] | mapping, allocation and truncation of file data |
 //! | [`symlink`] | targets of symbolic links |
 //! | [`budget`] | worst cases of several tree operations |

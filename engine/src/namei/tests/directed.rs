@@ -7,12 +7,14 @@ use crate::inode::{self, NewInode, SetAttributes};
 use crate::namei::{self, RenameFlags};
 use crate::orphan::{self, Cursor, Progress};
 use crate::test_hash;
+use crate::vector::{self, NewIndex};
 use crate::xattr::{self, SetFlags};
-use crate::{dir, Error, Result};
+use crate::{dir, extent, Error, Result};
 use layout::attr::{Namespace, XATTR_COLLISIONS};
 use layout::dirent::COLLISIONS;
 use layout::ino::ROOT;
 use layout::inode::{mode, Inode, Time, FLAG_IMMUTABLE, FLAG_NODUMP, FLAG_SYSTEM};
+use layout::vector::{Element, Metric};
 
 pub fn file() -> NewInode<'static> {
     NewInode {
@@ -422,4 +424,63 @@ fn a_temporary_file_lives_as_long_as_it_is_linked() {
     let dir = NewInode { ..directory() };
     let r = fs.with(|cx| namei::tmpfile(cx, ROOT, &dir));
     assert!(matches!(r, Err(Error::Range(_))));
+}
+
+#[test]
+fn what_a_crash_left_of_a_truncation_is_finished_at_the_next_mount() {
+    let mut fs = MemFs::new(9000, 512, 1);
+    let index = NewIndex {
+        name: b"i",
+        dim: 2,
+        element: Element::F32,
+        metric: Metric::L2,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+    };
+    let mut index = fs.with(|cx| vector::create(cx, &index)).unwrap();
+    let f = make(&mut fs, ROOT, b"f", &file()).unwrap().ino;
+    let mut put = |fs: &mut MemFs, label| {
+        fs.with(|cx| {
+            let mut i = inode::load(cx.io, f)?;
+            vector::put(cx, &mut i, &mut index, label, 0, &[0; 8])?;
+            inode::store(cx, &i)
+        })
+        .unwrap();
+    };
+    for label in 0..100 {
+        put(&mut fs, label);
+    }
+    fs.with(|cx| {
+        let mut i = inode::load(cx.io, f)?;
+        for b in (0..200).step_by(2) {
+            extent::allocate(cx, &mut i, b, 1)?;
+        }
+        i.size = 200 * 4096;
+        inode::store(cx, &i)
+    })
+    .unwrap();
+    let r = fs.with(|cx| namei::set_size(cx, f, 0)).unwrap();
+    assert!(r.unfinished && r.inode.blocks > 0 && r.inode.size == 0);
+    // A record put after the truncation lives.
+    put(&mut fs, 5);
+    let mut cursor = Cursor::default();
+    for _ in 0..2 {
+        let r = fs.with(|cx| orphan::trim_step(cx, f, &mut cursor));
+        assert_eq!(r, Ok(Progress::More));
+    }
+    check(&fs);
+    // The crash: nothing is remembered but what was committed.
+    assert_eq!(orphan::first(&fs.io, 0), Ok(Some(f)));
+    finish(&mut fs, f);
+    assert_eq!(orphan::first(&fs.io, 0), Ok(None));
+    let snap = check(&fs);
+    assert_eq!(
+        (snap.inodes[&f].inode.blocks, snap.inodes[&f].inode.links),
+        (0, 1)
+    );
+    assert_eq!(
+        snap.records[&f], 1,
+        "the live record stays, the dead ones are gone"
+    );
 }
