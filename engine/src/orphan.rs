@@ -88,6 +88,7 @@ pub(crate) fn add<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()> {
         Err(Error::Exists) => return Ok(()),
         other => other?,
     }
+    table.size = table.size.saturating_add(1);
     inode::store(cx, &table)
 }
 
@@ -97,6 +98,10 @@ pub(crate) fn remove<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()>
     let mut table = inode::BLANK;
     load_table(cx.io, &mut table)?;
     tree::remove(cx, &mut table, Which::Data, &Key::one(ino))?;
+    table.size = table.size.checked_sub(1).ok_or(Error::corrupt(
+        0,
+        "the orphan tree has more entries than its inode counts",
+    ))?;
     inode::store(cx, &table)
 }
 

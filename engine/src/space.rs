@@ -73,7 +73,10 @@ impl Space {
             ..Space::default()
         };
         let mut held: Option<(u64, R::Ref)> = None;
-        for (g, mem) in (0u32..).zip(groups.iter_mut()) {
+        let mut next = 0u32;
+        for mem in groups.iter_mut() {
+            let g = next;
+            next = next.saturating_add(1);
             let (block, n) = geo.desc_place(g);
             if held.as_ref().is_none_or(|(b, _)| *b != block) {
                 held = Some((block, io.read(block, BlockKind::Gdt)?));

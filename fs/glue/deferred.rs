@@ -71,16 +71,19 @@ impl Deferred {
 
     /// Lets blocks go whose transaction `is_committed`.
     pub(super) fn release(&mut self, is_committed: impl Fn(Tid) -> bool) {
-        let (counts, total) = (&mut self.counts, &mut self.total);
-        self.entries.retain(|e| {
-            let keep = !is_committed(e.tid);
-            if !keep {
-                if let Some(n) = counts.get_mut(e.group as usize) {
-                    *n = n.saturating_sub(e.count);
-                }
-                *total = total.saturating_sub(u64::from(e.count));
+        let mut i = 0;
+        while let Some(entry) = self.entries.get(i) {
+            if !is_committed(entry.tid) {
+                i = i.saturating_add(1);
+                continue;
             }
-            keep
-        });
+            if let Some(n) = self.counts.get_mut(entry.group as usize) {
+                *n = n.saturating_sub(entry.count);
+            }
+            self.total = self.total.saturating_sub(u64::from(entry.count));
+            if self.entries.remove(i).is_err() {
+                break;
+            }
+        }
     }
 }

@@ -189,9 +189,10 @@ impl MappingOperations for VexFs {
         let (_, tid) = sb.mount().transact(sb, inode.ino(), STORE_CREDITS, |cx| {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
             extent::set_inline(&mut loaded, data)?;
-            engine::inode::store(cx, &loaded)
+            engine::inode::store(cx, &loaded)?;
+            inode.data().set_disk_size(loaded.size);
+            Ok(())
         })?;
-        inode.data().set_disk_size(data.len() as u64);
         inode.data().changed_in(tid);
         Ok(())
     }
@@ -225,7 +226,7 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
             Ok(extent::convert_credits(&loaded).saturating_add(STORE_CREDITS))
         };
         let from = at;
-        let ((reached, now), tid) = transact(sb, inode.ino(), credits, |cx| {
+        let (reached, tid) = transact(sb, inode.ino(), credits, |cx| {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
             let mut reached = last;
             if what.unwritten && from < last {
@@ -237,14 +238,15 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
                 loaded.size = loaded.size.max(end.min(inode.size()));
             }
             engine::inode::store(cx, &loaded)?;
-            Ok((reached, loaded))
+            // Under the lock, so that it cannot overtake a truncation.
+            inode.data().set_disk_size(loaded.size);
+            Ok(reached)
         })?;
         inode.data().changed_in(tid);
         if what.unwritten {
             inode.data().remapped();
         }
         if reached >= last {
-            inode.data().set_disk_size(now.size);
             return Ok(());
         }
         at = reached;
@@ -283,14 +285,22 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         inode.cache_extended(old, size);
     }
     let credits = |io: &Reader<'_>| size::set_size_credits(io, &engine::inode::load(io, inode.ino())?);
-    let (done, tid) = match transact(sb, inode.ino(), credits, |cx| size::set_size(cx, inode.ino(), size)) {
+    let (done, tid) = match transact(sb, inode.ino(), credits, |cx| {
+        let done = size::set_size(cx, inode.ino(), size)?;
+        inode.data().set_disk_size(size);
+        Ok(done)
+    }) {
         Ok(done) => done,
         Err(failure) => {
             inode.set_size(old);
             return Err(failure.into());
         }
     };
-    inode.data().set_disk_size(size);
+    if size != old {
+        // truncate(2) does not ask for new times, but POSIX does; the caller records them.
+        let now = inode.touch_ctime();
+        inode.set_mtime(now);
+    }
     inode.data().remapped();
     inode.data().changed_in(tid);
     if done.unfinished {

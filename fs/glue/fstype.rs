@@ -24,6 +24,8 @@ use layout::{ino, BLOCK_SIZE, LINK_MAX, MAX_FILE_SIZE, NAME_MAX};
 
 /// Records that one transaction of dropping an index removes.
 pub(super) const DROP_STEP: u32 = 16;
+/// Fewest blocks that a transaction must be able to change: a step of finishing an orphan, with trees of three levels.
+const MIN_CREDITS: u32 = 960;
 /// Most seconds between commits.
 const MAX_COMMIT_INTERVAL: u32 = 300;
 
@@ -95,6 +97,10 @@ impl FileSystem for VexFs {
         let buffers = new.take_buffers::<SIZE>()?;
         let journal = Journal::load(&device, geo.journal_start, geo.journal_blocks, Seal { seed: sb.seed })
             .inspect_err(|e| pr_err!("(device {}): the journal cannot be used: {:?}\n", new.id(), e))?;
+        if journal.max_credits() < MIN_CREDITS {
+            pr_err!("(device {}): the journal of {} blocks is too small; 4096 are needed\n", new.id(), geo.journal_blocks);
+            return Err(code::EINVAL);
+        }
         if let Some(e) = journal.recorded_error() {
             pr_warn!("(device {}): an earlier mount was stopped by an error ({:?}); run fsck.vexfs\n", new.id(), e);
             if !new.is_read_only() {
