@@ -43,7 +43,7 @@ def populate(fs):
         folder.mkdir()
         (folder / "inline").write_bytes(DATA * 10)
         (folder / "blocks").write_bytes(DATA * 2000)
-        os.symlink("t" * (number * 40 + 1), folder / "link")
+        os.symlink("t" * (number * 30 + 1), folder / "link")
         os.link(folder / "inline", folder / "second")
         os.setxattr(folder / "inline", "user.small", b"v" * 20)
         os.setxattr(folder / "blocks", "user.large", b"v" * large)
