@@ -106,16 +106,21 @@ fn round(
     let sb = file.inode().sb();
     let k = results.k;
     // Without asking first some more are collected, in place of those that the caller may not see.
-    let room = if ask_first { k } else { k.saturating_add(k / 4).saturating_add(16) }.max(1);
+    let room = if ask_first { k } else { k.saturating_add(k / 4).saturating_add(16) };
     let open = results.progress.iter().filter(|p| !p.complete).count();
     let mut candidates = KVVec::from_elem(Candidate::default(), open.saturating_mul(room), GFP_KERNEL_ACCOUNT)?;
     let mut collections = KVVec::<TopK<'_>>::with_capacity(open, GFP_KERNEL_ACCOUNT)?;
     let mut bytes = KVVec::<u8>::with_capacity(open.saturating_mul(index.vector_bytes()), GFP_KERNEL_ACCOUNT)?;
-    let each = queries.chunks_exact(index.vector_bytes().max(1));
-    let unfinished = results.progress.iter().zip(each).filter(|(p, _)| !p.complete);
-    for ((p, query), memory) in unfinished.zip(candidates.chunks_exact_mut(room)) {
+    let (mut rest, mut vectors) = (candidates.as_mut_slice(), queries);
+    for p in &results.progress {
+        let (query, others) = vectors.split_at_checked(index.vector_bytes()).ok_or(code::EINVAL)?;
+        vectors = others;
+        if p.complete {
+            continue;
+        }
         let wanted = if ask_first { k.saturating_sub(p.found) } else { room };
-        let memory = memory.get_mut(..wanted).ok_or(code::EINVAL)?;
+        let (memory, behind) = core::mem::take(&mut rest).split_at_mut_checked(wanted).ok_or(code::EINVAL)?;
+        rest = behind;
         let collection = match p.last {
             Some(last) => TopK::after(memory, last),
             None => TopK::new(memory),

@@ -88,7 +88,10 @@ impl Scanner {
                     .and_then(|vectors| self.fpu.distances(queries, &vectors, out))
                     .map_err(|_| code::EIO)?;
                 self.computed = self.computed.saturating_add(out.len() as u64);
-                for (row, collection) in out.chunks_exact(count.max(1)).zip(collections.iter_mut()) {
+                let mut rest = &*out;
+                for collection in collections.iter_mut() {
+                    let (row, behind) = rest.split_at_checked(count).ok_or(code::EINVAL)?;
+                    rest = behind;
                     collect(&batch, first, row, collection, &mut admit)?;
                 }
                 first = first.saturating_add(count);
