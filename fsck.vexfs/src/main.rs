@@ -12,7 +12,7 @@ use fsck_vexfs::{check, Options, Severity, Summary};
 use image::device::{Access, FileDevice};
 use image::in_use::{self, Use};
 use image::{journal_region, superblock};
-use output::{conclusion, list_problems, Output, Progress, Report};
+use output::{conclusion, list_problems, say, Output, Progress, Report};
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ fn run(args: &Args) -> Result<u8> {
             if args.json {
                 print_json(&Report::new(&shown, 0, true, &summary, Vec::new()))?;
             } else {
-                println!("{shown}: clean, not checked (use -f)");
+                say(&format!("{shown}: clean, not checked (use -f)"));
             }
             return Ok(0);
         }
@@ -74,7 +74,7 @@ fn run(args: &Args) -> Result<u8> {
     if args.json {
         print_json(&Report::new(&shown, status, false, &summary, kept))?;
     } else {
-        println!("{}", conclusion(&shown, &summary, args.verbose));
+        say(&conclusion(&shown, &summary, args.verbose));
     }
     if !summary.is_clean() && !args.no {
         eprintln!("fsck.vexfs: this version cannot repair; {shown} was not changed");
@@ -88,7 +88,7 @@ fn run(args: &Args) -> Result<u8> {
 }
 
 fn print_json(report: &Report) -> Result<()> {
-    println!("{}", serde_json::to_string(report)?);
+    say(&serde_json::to_string(report)?);
     Ok(())
 }
 

@@ -9,6 +9,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 
+/// Prints a line. That nobody reads it (a closed pipe) is no reason to stop: the exit status still counts.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// How progress is shown.
 pub enum Progress {
     /// Not at all.
@@ -57,8 +62,8 @@ impl Output {
     /// A line of text, past the progress bar.
     fn line(&self, text: &str) {
         match &self.progress {
-            Progress::Bar(bar) => bar.suspend(|| println!("{text}")),
-            _ => println!("{text}"),
+            Progress::Bar(bar) => bar.suspend(|| say(text)),
+            _ => say(text),
         }
     }
 
@@ -276,12 +281,12 @@ pub fn conclusion(device: &str, s: &Summary, verbose: bool) -> String {
 /// The catalogue, for people and scripts (fields separated by tabs).
 pub fn list_problems() {
     for code in Code::ALL {
-        println!(
+        say(&format!(
             "{:03}\t{}\t{}\t{}",
             code.number(),
             code.name(),
             code.severity().as_str(),
             code.sentence()
-        );
+        ));
     }
 }

@@ -14,6 +14,7 @@ use image::format::{self, Options, Report};
 use image::in_use;
 use layout::BLOCK_SIZE;
 use rand::RngCore as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -120,7 +121,7 @@ fn check_contents(args: &Args, dev: &dyn Device) -> Result<()> {
     let found = found.join(", ");
     if args.force {
         if !args.quiet && !args.json {
-            println!("{shown} holds: {found}; overwriting it");
+            say(&format!("{shown} holds: {found}; overwriting it"));
         }
         return Ok(());
     }
@@ -199,6 +200,11 @@ fn discard(dev: &dyn Device) {
     }
 }
 
+/// Prints a line. That nobody reads it (a closed pipe) is no reason to stop half-way.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn show(args: &Args, report: &Report) -> Result<()> {
     let raw = &report.sb.raw;
     let geo = &report.sb.geometry;
@@ -222,29 +228,29 @@ fn show(args: &Args, report: &Report) -> Result<()> {
             "journal_blocks": geo.journal_blocks,
             "backups": report.backups,
         });
-        println!("{value}");
+        say(&value.to_string());
     } else if !args.quiet {
         let verb = if args.dry_run { "Would make" } else { "Made" };
-        println!(
+        say(&format!(
             "{verb} a filesystem of {} blocks of 4 KiB and {} inodes on {}",
             geo.blocks,
             report.inodes,
             args.device.display()
-        );
-        println!("UUID: {uuid}");
+        ));
+        say(&format!("UUID: {uuid}"));
         if !args.label.is_empty() {
-            println!("Label: {}", args.label);
+            say(&format!("Label: {}", args.label));
         }
-        println!(
+        say(&format!(
             "Journal: {} blocks; free: {} blocks, {} of them reserved; groups: {}",
             geo.journal_blocks,
             report.free_blocks,
             raw.reserved_blocks.get(),
             geo.groups
-        );
+        ));
         if !report.backups.is_empty() {
             let list: Vec<_> = report.backups.iter().map(u64::to_string).collect();
-            println!("Super block copies: {}", list.join(", "));
+            say(&format!("Super block copies: {}", list.join(", ")));
         }
     }
     Ok(())
