@@ -42,7 +42,7 @@ FSCK = {
 
 # What no run may print to the kernel log, whatever is on the disk.
 DEFECT = re.compile(
-    r"\bBUG\b|\bWARNING:|\bOops\b|\bpanic|Call Trace|KASAN|UBSAN|general protection"
+    r"(?-i:\bBUG\b)|\bWARNING:|\bOops\b|\bpanic|Call Trace|KASAN|UBSAN|general protection"
     r"|unable to handle|blocked for more than|soft lockup|hung task|refcount_t"
     r"|list_\w+ corruption|circular locking|bad unlock|sleeping function",
     re.IGNORECASE,
