@@ -29,7 +29,10 @@ use crate::vfs::{code, FileRef, IoctlArg, Result, SuperBlock};
 use core::sync::atomic::{AtomicU64, Ordering};
 use engine::{vector, Error};
 use layout::vector::Index;
-use uapi::{Delete, Get, IndexCreate, IndexDrop, IndexInfo, IndexList, Put, PutMany, Request, Search, Stats, NAME_SIZE};
+use uapi::{
+    Delete, Get, IndexCreate, IndexDrop, IndexInfo, IndexList, Put, PutMany, Request, Search,
+    Stats, NAME_SIZE,
+};
 
 /// What was done since the filesystem was mounted.
 #[derive(Default)]

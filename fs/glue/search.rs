@@ -69,7 +69,11 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     request::copy_in(s.queries, 0, &mut queries)?;
     let mut results = Results {
         k,
-        hits: KVVec::from_elem(Hit::new_zeroed(), count.saturating_mul(k), GFP_KERNEL_ACCOUNT)?,
+        hits: KVVec::from_elem(
+            Hit::new_zeroed(),
+            count.saturating_mul(k),
+            GFP_KERNEL_ACCOUNT,
+        )?,
         progress: KVVec::from_elem(Progress::default(), count, GFP_KERNEL_ACCOUNT)?,
         seen: Table::new(usize::MAX)?,
     };
@@ -77,7 +81,15 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut scanner = Scanner::new()?;
     let mut ask_first = false;
     while results.progress.iter().any(|p| !p.complete) {
-        round(file, &index, &queries, &mut scanner, &mut visible, &mut results, ask_first)?;
+        round(
+            file,
+            &index,
+            &queries,
+            &mut scanner,
+            &mut visible,
+            &mut results,
+            ask_first,
+        )?;
         ask_first = true;
     }
     let counters = sb.mount().counters();
@@ -106,20 +118,39 @@ fn round(
     let sb = file.inode().sb();
     let k = results.k;
     // Without asking first some more are collected, in place of those that the caller may not see.
-    let room = if ask_first { k } else { k.saturating_add(k / 4).saturating_add(16) };
+    let room = if ask_first {
+        k
+    } else {
+        k.saturating_add(k / 4).saturating_add(16)
+    };
     let open = results.progress.iter().filter(|p| !p.complete).count();
-    let mut candidates = KVVec::from_elem(Candidate::default(), open.saturating_mul(room), GFP_KERNEL_ACCOUNT)?;
+    let mut candidates = KVVec::from_elem(
+        Candidate::default(),
+        open.saturating_mul(room),
+        GFP_KERNEL_ACCOUNT,
+    )?;
     let mut collections = KVVec::<TopK<'_>>::with_capacity(open, GFP_KERNEL_ACCOUNT)?;
-    let mut bytes = KVVec::<u8>::with_capacity(open.saturating_mul(index.vector_bytes()), GFP_KERNEL_ACCOUNT)?;
+    let mut bytes = KVVec::<u8>::with_capacity(
+        open.saturating_mul(index.vector_bytes()),
+        GFP_KERNEL_ACCOUNT,
+    )?;
     let (mut rest, mut vectors) = (candidates.as_mut_slice(), queries);
     for p in &results.progress {
-        let (query, others) = vectors.split_at_checked(index.vector_bytes()).ok_or(code::EINVAL)?;
+        let (query, others) = vectors
+            .split_at_checked(index.vector_bytes())
+            .ok_or(code::EINVAL)?;
         vectors = others;
         if p.complete {
             continue;
         }
-        let wanted = if ask_first { k.saturating_sub(p.found) } else { room };
-        let (memory, behind) = core::mem::take(&mut rest).split_at_mut_checked(wanted).ok_or(code::EINVAL)?;
+        let wanted = if ask_first {
+            k.saturating_sub(p.found)
+        } else {
+            room
+        };
+        let (memory, behind) = core::mem::take(&mut rest)
+            .split_at_mut_checked(wanted)
+            .ok_or(code::EINVAL)?;
         rest = behind;
         let collection = match p.last {
             Some(last) => TopK::after(memory, last),
@@ -129,12 +160,24 @@ fn round(
         bytes.extend_from_slice(query, GFP_KERNEL_ACCOUNT)?;
     }
     let mut norms = KVVec::from_elem(0u64, open, GFP_KERNEL_ACCOUNT)?;
-    let prepared = Queries::prepare(scanner.fpu(), ioctl::metric(index)?, index.dim, &bytes, &mut norms)
-        .map_err(|_| code::EINVAL)?;
-    scanner.pass(sb, index, &prepared, &mut collections, |record| match ask_first {
-        true => visible.admits(record),
-        false => Ok(true),
-    })?;
+    let prepared = Queries::prepare(
+        scanner.fpu(),
+        ioctl::metric(index)?,
+        index.dim,
+        &bytes,
+        &mut norms,
+    )
+    .map_err(|_| code::EINVAL)?;
+    scanner.pass(
+        sb,
+        index,
+        &prepared,
+        &mut collections,
+        |record| match ask_first {
+            true => visible.admits(record),
+            false => Ok(true),
+        },
+    )?;
     let mut collections = collections.into_iter();
     for query in 0..results.progress.len() {
         if results.progress.get(query).is_some_and(|p| !p.complete) {
@@ -147,10 +190,19 @@ fn round(
 
 impl Results {
     /// Makes hits of what was collected for a query.
-    fn take(&mut self, query: usize, index: &Index, collection: TopK<'_>, visible: &mut Visible<'_>) -> Result {
+    fn take(
+        &mut self,
+        query: usize,
+        index: &Index,
+        collection: TopK<'_>,
+        visible: &mut Visible<'_>,
+    ) -> Result {
         let more = collection.is_full();
         let start = query.saturating_mul(self.k);
-        let hits = self.hits.get_mut(start..start.saturating_add(self.k)).ok_or(code::EINVAL)?;
+        let hits = self
+            .hits
+            .get_mut(start..start.saturating_add(self.k))
+            .ok_or(code::EINVAL)?;
         let progress = self.progress.get_mut(query).ok_or(code::EINVAL)?;
         // Other queries may have overwritten what an earlier round noted.
         for hit in hits.iter().take(progress.found) {
@@ -191,10 +243,21 @@ impl Results {
     fn write(&self, hits: u64, counts: u64) -> Result {
         for (query, progress) in self.progress.iter().enumerate() {
             let start = query.saturating_mul(self.k);
-            let found = self.hits.get(start..start.saturating_add(progress.found)).ok_or(code::EINVAL)?;
-            request::write(hits, start.saturating_mul(size_of::<Hit>()), found.as_bytes())?;
+            let found = self
+                .hits
+                .get(start..start.saturating_add(progress.found))
+                .ok_or(code::EINVAL)?;
+            request::write(
+                hits,
+                start.saturating_mul(size_of::<Hit>()),
+                found.as_bytes(),
+            )?;
             let count = progress.found as u32;
-            request::write(counts, query.saturating_mul(size_of::<u32>()), &count.to_ne_bytes())?;
+            request::write(
+                counts,
+                query.saturating_mul(size_of::<u32>()),
+                &count.to_ne_bytes(),
+            )?;
         }
         Ok(())
     }

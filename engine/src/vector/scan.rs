@@ -92,7 +92,7 @@ pub fn scan<'b, R: ReadBlocks>(
     }
     let mut reader = SlotReader::new(io, &s);
     let mut count = 0usize;
-    for place in buf.chunks_exact_mut(stride) {
+    for place in buf.chunks_exact_mut(stride.max(1)) {
         let Some(slot) = segment::next_slot(&bits, pos.slot, h.slots, true) else {
             pos.slot = h.slots;
             break;

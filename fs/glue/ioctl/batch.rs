@@ -79,7 +79,10 @@ fn store_all(file: &FileRef<'_, VexFs>, r: &PutMany, done: &mut u32) -> Result {
     if r.vector_bytes as usize != len {
         return Err(code::EINVAL);
     }
-    let room = BATCH_BYTES.checked_div(len).unwrap_or(1).clamp(1, BATCH_RECORDS);
+    let room = BATCH_BYTES
+        .checked_div(len)
+        .unwrap_or(1)
+        .clamp(1, BATCH_RECORDS);
     let mut batch = Batch {
         records: request::buffer(room.saturating_mul(size_of::<PutRecord>()))?,
         vectors: request::buffer(room.saturating_mul(len))?,
@@ -111,26 +114,51 @@ fn fitting(file: &FileRef<'_, VexFs>, id: u32) -> Result<usize> {
     let mount = sb.mount();
     let credits = mount.journal().max_credits() / JOURNAL_SHARE;
     let fits = mount.read(|io| vector::puts_that_fit(io, &vector::load(io, id)?, credits));
-    Ok(fits.map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))?.max(1) as usize)
+    Ok(fits
+        .map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))?
+        .max(1) as usize)
 }
 
 impl Batch {
     /// Copies up to `count` records from number `first` on and checks them. Those before the first bad one are ready; its error is returned.
-    fn fill(&mut self, file: &FileRef<'_, VexFs>, r: &PutMany, index: &Index, first: usize, count: usize) -> Result {
+    fn fill(
+        &mut self,
+        file: &FileRef<'_, VexFs>,
+        r: &PutMany,
+        index: &Index,
+        first: usize,
+        count: usize,
+    ) -> Result {
         // Closes files of the last batch, without a transaction open.
         self.targets.clear();
         self.ready.clear();
         let (each, len) = (size_of::<PutRecord>(), index.vector_bytes());
-        let records = self.records.get_mut(..count.saturating_mul(each)).ok_or(code::EINVAL)?;
+        let records = self
+            .records
+            .get_mut(..count.saturating_mul(each))
+            .ok_or(code::EINVAL)?;
         request::copy_in(r.records, first.saturating_mul(each), records)?;
-        let vectors = self.vectors.get_mut(..count.saturating_mul(len)).ok_or(code::EINVAL)?;
+        let vectors = self
+            .vectors
+            .get_mut(..count.saturating_mul(len))
+            .ok_or(code::EINVAL)?;
         request::copy_in(r.vectors, first.saturating_mul(len), vectors)?;
-        for (raw, elements) in records.chunks_exact(each).zip(vectors.chunks_exact(len.max(1))) {
+        for (raw, elements) in records
+            .chunks_exact(each)
+            .zip(vectors.chunks_exact(len.max(1)))
+        {
             let record = PutRecord::read_from_bytes(raw).map_err(|_| code::EINVAL)?;
             record.check().map_err(request::bad)?;
             check_vector(index, elements)?;
             let target = target(&mut self.targets, file, record.fd)?;
-            self.ready.push(Ready { label: record.label, tag: record.tag, target }, GFP_KERNEL)?;
+            self.ready.push(
+                Ready {
+                    label: record.label,
+                    tag: record.tag,
+                    target,
+                },
+                GFP_KERNEL,
+            )?;
         }
         Ok(())
     }
@@ -141,14 +169,20 @@ impl Batch {
             return Ok(0);
         }
         let sb = this.inode().sb();
-        let mode = if exclusive { SetMode::Create } else { SetMode::Any };
+        let mode = if exclusive {
+            SetMode::Create
+        } else {
+            SetMode::Any
+        };
         let count = u32::try_from(self.ready.len()).map_err(|_| code::EINVAL)?;
         let credits = |io: &Reader<'_>| {
             let each = vector::put_credits(io, &vector::load(io, index.id)?)?;
             Ok(each.saturating_mul(count))
         };
-        let (stored, tid) =
-            transact(sb, this.inode().ino(), credits, |cx| self.store_in(cx, index.id, mode)).map_err(failed)?;
+        let (stored, tid) = transact(sb, this.inode().ino(), credits, |cx| {
+            self.store_in(cx, index.id, mode)
+        })
+        .map_err(failed)?;
         for target in &self.targets {
             changed(target.inode(this)?, tid)?;
         }
@@ -169,7 +203,10 @@ impl Batch {
                     if let Some((_, inode)) = other {
                         engine::inode::store(cx, &inode).map_err(Error::late)?;
                     }
-                    let target = self.targets.get(r.target).ok_or(Error::Internal("record without a file"))?;
+                    let target = self
+                        .targets
+                        .get(r.target)
+                        .ok_or(Error::Internal("record without a file"))?;
                     let mut inode = match engine::inode::load(cx.io, target.ino) {
                         Err(e) if e.is_clean() && stored != 0 => return Ok(stored),
                         other => other?,
@@ -178,7 +215,11 @@ impl Batch {
                     inode
                 }
             };
-            let new = NewRecord { label: r.label, tag: Tag::Set(r.tag), elements };
+            let new = NewRecord {
+                label: r.label,
+                tag: Tag::Set(r.tag),
+                elements,
+            };
             let result = store(cx, &mut inode, &mut index, mode, &new);
             open = Some((r.target, inode));
             match result {
@@ -200,7 +241,11 @@ fn target(targets: &mut KVVec<Target>, this: &FileRef<'_, VexFs>, fd: i32) -> Re
     if let Some(at) = targets.iter().rposition(|t| t.fd == fd) {
         return Ok(at);
     }
-    let file = if fd == THIS_FILE { None } else { Some(OpenFile::get(this.inode().sb(), fd)?) };
+    let file = if fd == THIS_FILE {
+        None
+    } else {
+        Some(OpenFile::get(this.inode().sb(), fd)?)
+    };
     let target = {
         let inode = match &file {
             Some(file) => writable(&file.file()?)?,

@@ -6,7 +6,9 @@ use crate::glue::error::read_failed;
 use crate::glue::fstype::finish_drop;
 use crate::glue::inode::{self, transact};
 use crate::glue::VexFs;
-use crate::vfs::{attr::IdMap, caller, code, task, Access, FileRef, IoctlArg, KernelFpu, Result, SuperBlock};
+use crate::vfs::{
+    attr::IdMap, caller, code, task, Access, FileRef, IoctlArg, KernelFpu, Result, SuperBlock,
+};
 use core::mem::size_of;
 use engine::vector::{self, NewIndex, Usage};
 use layout::vector::{Element, Index, Metric};
@@ -25,8 +27,14 @@ pub(super) fn create(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     if !r.is_supported() {
         return Err(code::EOPNOTSUPP);
     }
-    let metric = u8::try_from(r.metric).ok().and_then(Metric::from_u8).ok_or(code::EOPNOTSUPP)?;
-    let element = u8::try_from(r.element).ok().and_then(Element::from_u8).ok_or(code::EOPNOTSUPP)?;
+    let metric = u8::try_from(r.metric)
+        .ok()
+        .and_then(Metric::from_u8)
+        .ok_or(code::EOPNOTSUPP)?;
+    let element = u8::try_from(r.element)
+        .ok()
+        .and_then(Element::from_u8)
+        .ok_or(code::EOPNOTSUPP)?;
     let sb = file.inode().sb();
     let _writing = file.want_write()?;
     inode::get(sb, ino::ROOT)?.permission(file.idmap(), Access::Write)?;
@@ -40,7 +48,12 @@ pub(super) fn create(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
         uid,
         gid,
     };
-    let made = transact(sb, ino::INDEX_TABLE, |io| vector::index::create_credits(io), |cx| vector::create(cx, &new));
+    let made = transact(
+        sb,
+        ino::INDEX_TABLE,
+        |io| vector::index::create_credits(io),
+        |cx| vector::create(cx, &new),
+    );
     let (_, tid) = made.map_err(failed)?;
     // So that fsync on the descriptor makes the index durable.
     file.inode().data().changed_in(tid);
@@ -77,7 +90,9 @@ fn next(sb: &SuperBlock<VexFs>, after: u32) -> Result<Option<(Index, Usage)>> {
             found = Some(*index);
             Ok(false)
         })?;
-        found.map(|index| Ok((index, vector::usage(io, &index)?))).transpose()
+        found
+            .map(|index| Ok((index, vector::usage(io, &index)?)))
+            .transpose()
     });
     found.map_err(|e| read_failed(sb, ino::INDEX_TABLE, e))
 }
@@ -86,7 +101,10 @@ pub(super) fn info(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<IndexInfo>(arg)?;
     let sb = file.inode().sb();
     let index = named(sb, &r.body.name)?;
-    let usage = sb.mount().read(|io| vector::usage(io, &index)).map_err(|e| read_failed(sb, ino::INDEX_TABLE, e))?;
+    let usage = sb
+        .mount()
+        .read(|io| vector::usage(io, &index))
+        .map_err(|e| read_failed(sb, ino::INDEX_TABLE, e))?;
     describe(file.idmap(), &index, &usage, &mut r.body);
     r.write_back()
 }
@@ -104,7 +122,9 @@ pub(super) fn list(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
         let mut entry = IndexInfo::new_zeroed();
         entry.size = size_of::<IndexInfo>() as u32;
         describe(file.idmap(), &index, &usage, &mut entry);
-        let at = (count as usize).checked_mul(size_of::<IndexInfo>()).ok_or(code::EFAULT)?;
+        let at = (count as usize)
+            .checked_mul(size_of::<IndexInfo>())
+            .ok_or(code::EFAULT)?;
         request::write(r.body.entries, at, entry.as_bytes())?;
         after = Some(index.id);
         r.body.cursor = u64::from(index.id);
@@ -124,8 +144,13 @@ pub(super) fn remove(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let _writing = file.want_write()?;
     let index = named(sb, &r.name)?;
     rights::check_owner(file.idmap(), &index)?;
-    let begun = transact(sb, ino::INDEX_TABLE, |io| vector::index::drop_begin_credits(io), |cx| vector::drop_begin(cx, index.id));
-    let (_, tid) = begun.map_err(failed)?;
+    let begun = transact(
+        sb,
+        ino::INDEX_TABLE,
+        |io| vector::index::drop_begin_credits(io),
+        |cx| vector::drop_begin(cx, index.id),
+    );
+    let ((), tid) = begun.map_err(failed)?;
     file.inode().data().changed_in(tid);
     finish_drop(sb, index.id).map_err(failed)
 }

@@ -79,7 +79,10 @@ pub(super) fn exactly<R: engine::io::ReadBlocks>(
 /// The time of a change of `inode`, as the kernel stamps it.
 pub(super) fn stamp(inode: &INode<VexFs>) -> Time {
     let t = inode.touch_ctime();
-    Time { sec: t.sec, nsec: t.nsec }
+    Time {
+        sec: t.sec,
+        nsec: t.nsec,
+    }
 }
 
 /// Transaction `tid` changed records of `inode`. Waits for it if the file or the mount asks for that.
@@ -167,8 +170,16 @@ pub(super) fn put(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut elements = request::buffer(len)?;
     request::copy_in(r.vector, 0, &mut elements)?;
     check_vector(&index, &elements)?;
-    let mode = if r.flags & PUT_EXCL != 0 { SetMode::Create } else { SetMode::Any };
-    let new = NewRecord { label: r.label, tag: Tag::Set(r.tag), elements: &elements };
+    let mode = if r.flags & PUT_EXCL != 0 {
+        SetMode::Create
+    } else {
+        SetMode::Any
+    };
+    let new = NewRecord {
+        label: r.label,
+        tag: Tag::Set(r.tag),
+        elements: &elements,
+    };
     let tid = store_one(inode, &index, mode, &new).map_err(failed)?;
     changed(inode, tid)
 }
@@ -189,7 +200,11 @@ pub(super) fn get(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let found = sb.mount().read(|io| {
         let loaded = engine::inode::load(io, inode.ino())?;
         let label = match next {
-            true => first_from(io, &loaded, index.id, wanted)?.ok_or(Error::NotFound)?.label,
+            true => {
+                first_from(io, &loaded, index.id, wanted)?
+                    .ok_or(Error::NotFound)?
+                    .label
+            }
             false => wanted,
         };
         let (_, tag) = vector::get(io, &loaded, &index, label, &mut elements)?;
@@ -228,7 +243,12 @@ pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Res
 
 /// Deletes up to [`DELETE_STEP`] records of a file in index `id`, and at most until a segment became free, since one transaction
 /// can forget the blocks of no more than one. Returns how many, and whether those were all.
-fn delete_some(cx: &mut Cx<'_, Txn<'_>>, ino: u64, id: u32, now: Time) -> Result<(u64, bool), Error> {
+fn delete_some(
+    cx: &mut Cx<'_, Txn<'_>>,
+    ino: u64,
+    id: u32,
+    now: Time,
+) -> Result<(u64, bool), Error> {
     let mut loaded = engine::inode::load(cx.io, ino)?;
     let mut index = vector::load(cx.io, id)?;
     let segments = index.segments;
@@ -253,7 +273,12 @@ fn delete_some(cx: &mut Cx<'_, Txn<'_>>, ino: u64, id: u32, now: Time) -> Result
 }
 
 /// Deletes all records of a file in an index, counting them in `deleted` as they go.
-fn delete_all(sb: &SuperBlock<VexFs>, inode: &INode<VexFs>, index: &Index, deleted: &mut u64) -> Result {
+fn delete_all(
+    sb: &SuperBlock<VexFs>,
+    inode: &INode<VexFs>,
+    index: &Index,
+    deleted: &mut u64,
+) -> Result {
     let (ino, id) = (inode.ino(), index.id);
     loop {
         let now = stamp(inode);
@@ -261,7 +286,8 @@ fn delete_all(sb: &SuperBlock<VexFs>, inode: &INode<VexFs>, index: &Index, delet
             let each = vector::delete_credits(io, &vector::load(io, id)?)?;
             Ok(each.saturating_mul(DELETE_STEP as u32))
         };
-        let ((n, all), tid) = transact(sb, ino, credits, |cx| delete_some(cx, ino, id, now)).map_err(failed)?;
+        let ((n, all), tid) =
+            transact(sb, ino, credits, |cx| delete_some(cx, ino, id, now)).map_err(failed)?;
         *deleted = deleted.saturating_add(n);
         sb.mount().counters().deletes.add(n);
         if n != 0 {

@@ -50,7 +50,11 @@ pub(in crate::glue) fn read<T: Request>(arg: IoctlArg) -> Result<Incoming<T>> {
     // The caller's may have changed since it was looked at.
     layout::bytes::put(bytes, 0, &(size_of::<T>() as u32).to_ne_bytes()).ok_or(code::EINVAL)?;
     body.check().map_err(bad)?;
-    Ok(Incoming { body, arg, size: size as usize })
+    Ok(Incoming {
+        body,
+        arg,
+        size: size as usize,
+    })
 }
 
 impl<T: Request> Incoming<T> {
@@ -65,7 +69,10 @@ impl<T: Request> Incoming<T> {
 
 /// `len` bytes of the caller's memory, `offset` bytes behind `address`.
 pub(in crate::glue) fn user(address: u64, offset: usize, len: usize) -> Result<UserSlice> {
-    let start = usize::try_from(address).ok().and_then(|a| a.checked_add(offset)).ok_or(code::EFAULT)?;
+    let start = usize::try_from(address)
+        .ok()
+        .and_then(|a| a.checked_add(offset))
+        .ok_or(code::EFAULT)?;
     Ok(UserSlice::new(UserPtr::from_addr(start), len))
 }
 
@@ -76,7 +83,9 @@ pub(in crate::glue) fn copy_in(address: u64, offset: usize, out: &mut [u8]) -> R
 
 /// Writes `data` to the caller's memory, `offset` bytes behind `address`.
 pub(in crate::glue) fn write(address: u64, offset: usize, data: &[u8]) -> Result {
-    user(address, offset, data.len())?.writer().write_slice(data)
+    user(address, offset, data.len())?
+        .writer()
+        .write_slice(data)
 }
 
 /// A buffer of `len` zero bytes that counts as the caller's memory.

@@ -26,14 +26,19 @@ pub(in crate::glue) fn get(inode: &INode<VexFs>, name: &[u8], out: &mut [u8]) ->
         Error::NotFound => code::ENODATA,
         e => read_failed(sb, inode.ino(), e),
     };
-    let index = sb.mount().read(|io| vector::find(io, name)).map_err(missing)?;
+    let index = sb
+        .mount()
+        .read(|io| vector::find(io, name))
+        .map_err(missing)?;
     rights::check(IdMap::none(), &index, Right::Search)?;
     let len = index.vector_bytes();
     let measure = out.is_empty();
     let found = sb.mount().read(|io| {
         let loaded = engine::inode::load(io, inode.ino())?;
         if measure {
-            return super::record::exactly(io, &loaded, index.id, LABEL)?.map(|_| ()).ok_or(Error::NotFound);
+            return super::record::exactly(io, &loaded, index.id, LABEL)?
+                .map(|_| ())
+                .ok_or(Error::NotFound);
         }
         vector::get(io, &loaded, &index, LABEL, out).map(|_| ())
     });
@@ -52,16 +57,30 @@ pub(in crate::glue) fn set(
     value: Option<&[u8]>,
     mode: SetMode,
 ) -> Result {
-    let no_index = if value.is_some() { code::EOPNOTSUPP } else { code::ENODATA };
+    let no_index = if value.is_some() {
+        code::EOPNOTSUPP
+    } else {
+        code::ENODATA
+    };
     if !inode.is_file() {
         return Err(no_index);
     }
-    let index = by_name(inode.sb(), name).map_err(|e| if e == code::ENOENT { no_index } else { e })?;
+    let index =
+        by_name(inode.sb(), name).map_err(|e| if e == code::ENOENT { no_index } else { e })?;
     rights::check(idmap, &index, Right::Write)?;
     let result = match value {
         Some(elements) => {
             check_vector(&index, elements)?;
-            store_one(inode, &index, mode, &NewRecord { label: LABEL, tag: Tag::Keep, elements })
+            store_one(
+                inode,
+                &index,
+                mode,
+                &NewRecord {
+                    label: LABEL,
+                    tag: Tag::Keep,
+                    elements,
+                },
+            )
         }
         None => delete_one(inode, &index, LABEL),
     };

@@ -3,8 +3,8 @@
 //! who may see what; it asks.
 
 use crate::glue::error::read_failed;
-use crate::glue::VexFs;
 use crate::glue::ioctl::request;
+use crate::glue::VexFs;
 use crate::vfs::{code, task, KernelFpu, Result, SuperBlock};
 use ::vector::{Candidate, Compute, Distance, Queries, Rank, TopK};
 use engine::vector::{self, Batch, ScanPos};
@@ -73,7 +73,8 @@ impl Scanner {
                 let index = vector::load(io, index.id)?;
                 vector::scan(io, &index, &mut pos, &mut self.buf)
             });
-            let Some(batch) = step.map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))? else {
+            let Some(batch) = step.map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))?
+            else {
                 break;
             };
             let mut first = 0usize;
@@ -83,7 +84,9 @@ impl Scanner {
                     .out
                     .get_mut(..count.saturating_mul(queries.count()))
                     .ok_or(code::EINVAL)?;
-                let at = first.saturating_mul(batch.stride()).saturating_add(Batch::ELEMENTS);
+                let at = first
+                    .saturating_mul(batch.stride())
+                    .saturating_add(Batch::ELEMENTS);
                 ::vector::Batch::new(index.dim, batch.bytes(), at, batch.stride(), count)
                     .and_then(|vectors| self.fpu.distances(queries, &vectors, out))
                     .map_err(|_| code::EIO)?;
@@ -115,17 +118,28 @@ fn collect(
 ) -> Result {
     for (n, distance) in distances.iter().enumerate() {
         // Nearly all end here.
-        let bound = collection.farthest().map(|c| c.rank.distance).filter(|_| collection.is_full());
+        let bound = collection
+            .farthest()
+            .map(|c| c.rank.distance)
+            .filter(|_| collection.is_full());
         if bound.is_some_and(|bound| *distance > bound) {
             continue;
         }
         let Some(record) = batch.header(first.saturating_add(n)) else {
             continue;
         };
-        let rank = Rank { distance: *distance, inode: record.ino, label: record.label };
+        let rank = Rank {
+            distance: *distance,
+            inode: record.ino,
+            label: record.label,
+        };
         if collection.admits(&rank) && admit(&record)? {
             let location = u64::from(record.generation) << 32 | u64::from(record.epoch);
-            collection.offer(Candidate { rank, tag: record.tag, location });
+            collection.offer(Candidate {
+                rank,
+                tag: record.tag,
+                location,
+            });
         }
     }
     Ok(())

@@ -28,7 +28,12 @@ impl<V: Copy> Table<V> {
             task::random(&mut bytes);
             *word = u64::from_ne_bytes(bytes);
         }
-        Ok(Self { slots: empty(FIRST)?, used: 0, limit, seed })
+        Ok(Self {
+            slots: empty(FIRST)?,
+            used: 0,
+            limit,
+            seed,
+        })
     }
 
     /// The value of a pair.

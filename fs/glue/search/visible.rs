@@ -81,7 +81,11 @@ impl<'a> Visible<'a> {
             dirs: Table::new(KEPT)?,
             shown: Table::new(KEPT)?,
             buf: request::buffer(PATH_ROOM)?,
-            paths: Paths { address, capacity: u64::from(capacity), used: 0 },
+            paths: Paths {
+                address,
+                capacity: u64::from(capacity),
+                used: 0,
+            },
         })
     }
 
@@ -99,7 +103,8 @@ impl<'a> Visible<'a> {
         if let Some(verdict) = self.files.get(ino, u64::from(generation)) {
             return Ok(verdict);
         }
-        let verdict = self.ask(ino, generation, Access::Read)? && self.climb(ino, generation)?.is_some();
+        let verdict =
+            self.ask(ino, generation, Access::Read)? && self.climb(ino, generation)?.is_some();
         self.files.insert(ino, u64::from(generation), verdict)?;
         Ok(verdict)
     }
@@ -118,12 +123,19 @@ impl<'a> Visible<'a> {
             Some(verdict) => verdict,
             None => self.ask(ino, generation, Access::Read)?,
         };
-        let start = if readable { self.climb(ino, generation)? } else { None };
+        let start = if readable {
+            self.climb(ino, generation)?
+        } else {
+            None
+        };
         self.files.insert(ino, id, start.is_some())?;
         let Some(path) = start.and_then(|at| self.buf.get(at..)) else {
             return Ok(None);
         };
-        let place = Place { offset: self.paths.add(path)?, len: path.len() as u64 };
+        let place = Place {
+            offset: self.paths.add(path)?,
+            len: path.len() as u64,
+        };
         self.shown.insert(ino, id, place)?;
         Ok(Some(place))
     }
@@ -178,14 +190,22 @@ impl<'a> Visible<'a> {
                 return Err(code::EINTR);
             }
             let begin = position;
-            let mut way = Way { root: self.root, levels: 0, below: None, unknown: [(0, 0); ASKED], count: 0 };
+            let mut way = Way {
+                root: self.root,
+                levels: 0,
+                below: None,
+                unknown: [(0, 0); ASKED],
+                count: 0,
+            };
             let (dirs, buf) = (&self.dirs, &mut self.buf);
             let found = self.sb.mount().read(|io| {
                 let inode = engine::inode::load(io, ino)?;
                 if inode.generation != generation || inode.links == 0 {
                     return Err(Error::Stale);
                 }
-                path::find(io, &inode, &mut position, 1, buf, |dir| Ok(way.passes(dir, dirs)))
+                path::find(io, &inode, &mut position, 1, buf, |dir| {
+                    Ok(way.passes(dir, dirs))
+                })
             });
             let found = match found {
                 Err(Error::Stale) => return Ok(None),
@@ -249,7 +269,11 @@ impl Way {
 /// Where the last `names` names of the path `buf[at..]` begin, behind the slash.
 fn tail(buf: &[u8], at: usize, names: usize) -> Option<usize> {
     let path = buf.get(at..)?;
-    let mut slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/');
+    let mut slashes = path
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'/');
     let (slash, _) = slashes.nth(names.checked_sub(1)?)?;
     at.checked_add(slash)?.checked_add(1)
 }
