@@ -26,6 +26,8 @@ struct VexFsModule {
 
 impl kernel::Module for VexFsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self { _registration: vfs::Registration::new()? })
+        Ok(Self {
+            _registration: vfs::Registration::new()?,
+        })
     }
 }

@@ -10,7 +10,10 @@ use layout::BLOCK_SIZE;
 impl INodeOperations for VexFs {
     fn getattr(inode: &INode<Self>, stat: &mut Stat<'_>) -> Result {
         let t = inode.data().btime();
-        stat.set_btime(vfs::Time { sec: t.sec, nsec: t.nsec });
+        stat.set_btime(vfs::Time {
+            sec: t.sec,
+            nsec: t.nsec,
+        });
         stat.set_block_size(BLOCK_SIZE as u32);
         Ok(())
     }
@@ -41,16 +44,24 @@ impl INodeOperations for VexFs {
             | bit(flags.noatime, FLAG_NOATIME);
         let sb = inode.sb();
         let ctime = inode.touch_ctime();
-        let (_, tid) = sb.mount().transact(sb, inode.ino(), engine::inode::SET_ATTRIBUTES_CREDITS, |cx| {
-            // Flags that the kernel does not show stay as they are.
-            let kept = engine::inode::load(cx.io, inode.ino())?.flags & FLAG_NODUMP;
-            let set = SetAttributes {
-                flags: Some(wanted | kept),
-                ctime: Some(layout::inode::Time { sec: ctime.sec, nsec: ctime.nsec }),
-                ..SetAttributes::default()
-            };
-            engine::inode::set_attributes(cx, inode.ino(), &set)
-        })?;
+        let (_, tid) = sb.mount().transact(
+            sb,
+            inode.ino(),
+            engine::inode::SET_ATTRIBUTES_CREDITS,
+            |cx| {
+                // Flags that the kernel does not show stay as they are.
+                let kept = engine::inode::load(cx.io, inode.ino())?.flags & FLAG_NODUMP;
+                let set = SetAttributes {
+                    flags: Some(wanted | kept),
+                    ctime: Some(layout::inode::Time {
+                        sec: ctime.sec,
+                        nsec: ctime.nsec,
+                    }),
+                    ..SetAttributes::default()
+                };
+                engine::inode::set_attributes(cx, inode.ino(), &set)
+            },
+        )?;
         inode.data().changed_in(tid);
         if inode.is_dirsync() {
             inode::commit(inode)?;

@@ -44,7 +44,10 @@ impl From<kernel::error::Error> for Fault {
 impl Fault {
     fn at(self, block: u64) -> Error {
         match self {
-            Fault::Contents(invalid) => Error::Corrupt { block, what: invalid.0 },
+            Fault::Contents(invalid) => Error::Corrupt {
+                block,
+                what: invalid.0,
+            },
             Fault::Kernel(e) => kernel_fault(e, block),
         }
     }
@@ -53,7 +56,10 @@ impl Fault {
 /// An error of the buffer cache or jbd2 at `block`, as the engine knows it.
 fn kernel_fault(e: kernel::error::Error, block: u64) -> Error {
     if e == code::ERANGE {
-        Error::Corrupt { block, what: "block number beyond the device" }
+        Error::Corrupt {
+            block,
+            what: "block number beyond the device",
+        }
     } else if e == code::ENOMEM {
         Error::NoMemory
     } else if e == code::EROFS {
@@ -88,9 +94,14 @@ impl<'a> ReadBlocks for Reader<'a> {
     fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error> {
         let within = block < self.sb.geometry.blocks;
         if !within {
-            return Err(Error::Corrupt { block, what: "block number beyond the filesystem" });
+            return Err(Error::Corrupt {
+                block,
+                what: "block number beyond the filesystem",
+            });
         }
-        self.buffers.read(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+        self.buffers
+            .read(block, kind as u32, check(self.sb, block, kind))
+            .map_err(|f: Fault| f.at(block))
     }
 
     fn prefetch(&self, start: u64, len: u32) {
@@ -114,7 +125,10 @@ impl Txn<'_> {
         if block < self.sb.geometry.blocks {
             Ok(())
         } else {
-            Err(Error::Corrupt { block, what: "block number beyond the filesystem" })
+            Err(Error::Corrupt {
+                block,
+                what: "block number beyond the filesystem",
+            })
         }
     }
 }
@@ -128,7 +142,9 @@ impl<'a> ReadBlocks for Txn<'a> {
 
     fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error> {
         self.inside(block)?;
-        self.update.read(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+        self.update
+            .read(block, kind as u32, check(self.sb, block, kind))
+            .map_err(|f: Fault| f.at(block))
     }
 
     fn prefetch(&self, start: u64, len: u32) {
@@ -145,34 +161,49 @@ impl<'a> Transaction for Txn<'a> {
 
     fn modify(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error> {
         self.inside(block)?;
-        self.update.modify(block, kind as u32, check(self.sb, block, kind)).map_err(|f: Fault| f.at(block))
+        self.update
+            .modify(block, kind as u32, check(self.sb, block, kind))
+            .map_err(|f: Fault| f.at(block))
     }
 
     fn create(&self, block: u64, kind: BlockKind) -> Result<Self::Mut, Error> {
         self.inside(block)?;
-        self.update.create(block, kind as u32).map_err(|e| kernel_fault(e, block))
+        self.update
+            .create(block, kind as u32)
+            .map_err(|e| kernel_fault(e, block))
     }
 
     fn forget(&self, block: u64, _kind: BlockKind) -> Result<(), Error> {
         self.inside(block)?;
-        self.update.forget(block).map_err(|e| kernel_fault(e, block))
+        self.update
+            .forget(block)
+            .map_err(|e| kernel_fault(e, block))
     }
 
     fn defer_free(&self, start: u64, len: u32) -> Result<(), Error> {
         let geo = &self.sb.geometry;
         let group = geo.group_of(start);
         let first = start.saturating_sub(geo.group_start(group)) as u32;
-        let mut deferred = self.deferred.try_borrow_mut().map_err(|_| Error::Internal("deferred blocks in use"))?;
-        deferred.add(self.update.handle().tid(), group, first, len).map_err(|_| Error::NoMemory)
+        let mut deferred = self
+            .deferred
+            .try_borrow_mut()
+            .map_err(|_| Error::Internal("deferred blocks in use"))?;
+        deferred
+            .add(self.update.handle().tid(), group, first, len)
+            .map_err(|_| Error::NoMemory)
     }
 
     fn deferred(&self, group: u32, word: u32) -> u64 {
         // All ones if it cannot be known: nothing is taken then.
-        self.deferred.try_borrow().map_or(u64::MAX, |d| d.word(group, word))
+        self.deferred
+            .try_borrow()
+            .map_or(u64::MAX, |d| d.word(group, word))
     }
 
     fn deferred_in(&self, group: u32) -> u32 {
-        self.deferred.try_borrow().map_or(u32::MAX, |d| d.in_group(group))
+        self.deferred
+            .try_borrow()
+            .map_or(u32::MAX, |d| d.in_group(group))
     }
 
     fn deferred_total(&self) -> u64 {

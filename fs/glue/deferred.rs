@@ -28,7 +28,11 @@ pub(super) struct Deferred {
 impl Deferred {
     /// Nothing deferred, in `groups` groups.
     pub(super) fn new(groups: u32) -> Result<Self> {
-        Ok(Self { entries: KVec::new(), counts: KVVec::from_elem(0, groups as usize, GFP_KERNEL)?, total: 0 })
+        Ok(Self {
+            entries: KVec::new(),
+            counts: KVVec::from_elem(0, groups as usize, GFP_KERNEL)?,
+            total: 0,
+        })
     }
 
     /// Blocks in all.
@@ -44,15 +48,29 @@ impl Deferred {
     /// Word `word` of the group's deferred blocks.
     pub(super) fn word(&self, group: u32, word: u32) -> u64 {
         let bits = |e: &Entry| e.bits.get(word as usize).copied().unwrap_or(0);
-        self.entries.iter().filter(|e| e.group == group).fold(0, |w, e| w | bits(e))
+        self.entries
+            .iter()
+            .filter(|e| e.group == group)
+            .fold(0, |w, e| w | bits(e))
     }
 
     /// Transaction `tid` freed `len` blocks of `group` from `first` on.
     pub(super) fn add(&mut self, tid: Tid, group: u32, first: u32, len: u32) -> Result {
-        let found = self.entries.iter().position(|e| e.group == group && e.tid == tid);
+        let found = self
+            .entries
+            .iter()
+            .position(|e| e.group == group && e.tid == tid);
         if found.is_none() {
             let bits = KBox::new([0; WORDS as usize], GFP_KERNEL)?;
-            self.entries.push(Entry { tid, group, count: 0, bits }, GFP_KERNEL)?;
+            self.entries.push(
+                Entry {
+                    tid,
+                    group,
+                    count: 0,
+                    bits,
+                },
+                GFP_KERNEL,
+            )?;
         }
         let last = self.entries.len().saturating_sub(1);
         let entry = self.entries.get_mut(found.unwrap_or(last)).ok_or(EINVAL)?;

@@ -5,8 +5,8 @@ use super::error::read_failed;
 use super::inode::{self, refresh, refresh_cached, transact};
 use super::VexFs;
 use crate::vfs::{
-    self, code, ARef, DirEmitter, DirectoryOperations, INode, NewEntry, Owner, RenameMode, RenameSide, Result,
-    SuperBlock, SymlinkOperations, Tid,
+    self, code, ARef, DirEmitter, DirectoryOperations, INode, NewEntry, Owner, RenameMode,
+    RenameSide, Result, SuperBlock, SymlinkOperations, Tid,
 };
 use engine::dir;
 use engine::inode::NewInode;
@@ -40,7 +40,10 @@ fn vfs_type(t: FileType) -> vfs::FileType {
 /// The time of an operation on `dir`, as the kernel stamps it.
 fn stamp(dir: &INode<VexFs>) -> Time {
     let t = dir.touch_ctime();
-    Time { sec: t.sec, nsec: t.nsec }
+    Time {
+        sec: t.sec,
+        nsec: t.nsec,
+    }
 }
 
 /// If the mount or the directory asks for it, waits until the change of `dir` is durable.
@@ -72,7 +75,13 @@ fn remove_credits(
     inode: &INode<VexFs>,
 ) -> impl FnOnce(&super::blocks::Reader<'_>) -> engine::Result<u32> {
     let (d, i) = (dir.ino(), inode.ino());
-    move |io| remove::remove_credits(io, &engine::inode::load(io, d)?, &engine::inode::load(io, i)?)
+    move |io| {
+        remove::remove_credits(
+            io,
+            &engine::inode::load(io, d)?,
+            &engine::inode::load(io, i)?,
+        )
+    }
 }
 
 impl DirectoryOperations for VexFs {
@@ -85,16 +94,31 @@ impl DirectoryOperations for VexFs {
         found.map(|entry| inode::get(sb, entry.ino)).transpose()
     }
 
-    fn create(dir: &INode<Self>, name: &[u8], owner: Owner, what: NewEntry<'_>) -> Result<ARef<INode<Self>>> {
+    fn create(
+        dir: &INode<Self>,
+        name: &[u8],
+        owner: Owner,
+        what: NewEntry<'_>,
+    ) -> Result<ARef<INode<Self>>> {
         let (rdev, target) = match what {
             NewEntry::File | NewEntry::Directory => (0, &[][..]),
             NewEntry::Symlink(target) => (0, target),
             NewEntry::Special(dev) => (inode::encode_rdev(dev), &[][..]),
         };
-        let new = NewInode { mode: owner.mode, uid: owner.uid, gid: owner.gid, rdev, target, ..NewInode::default() };
+        let new = NewInode {
+            mode: owner.mode,
+            uid: owner.uid,
+            gid: owner.gid,
+            rdev,
+            target,
+            ..NewInode::default()
+        };
         let now = stamp(dir);
         let credits = |io: &super::blocks::Reader<'_>| {
-            Ok(namei::create_credits(&engine::inode::load(io, dir.ino())?, target.len()))
+            Ok(namei::create_credits(
+                &engine::inode::load(io, dir.ino())?,
+                target.len(),
+            ))
         };
         let (made, tid) = transact(dir.sb(), dir.ino(), credits, |cx| {
             cx.now = now;
@@ -104,10 +128,18 @@ impl DirectoryOperations for VexFs {
     }
 
     fn create_unnamed(dir: &INode<Self>, owner: Owner) -> Result<ARef<INode<Self>>> {
-        let new = NewInode { mode: owner.mode, uid: owner.uid, gid: owner.gid, ..NewInode::default() };
-        let (made, tid) = transact(dir.sb(), dir.ino(), |io| namei::tmpfile_credits(io), |cx| {
-            namei::tmpfile(cx, dir.ino(), &new)
-        })?;
+        let new = NewInode {
+            mode: owner.mode,
+            uid: owner.uid,
+            gid: owner.gid,
+            ..NewInode::default()
+        };
+        let (made, tid) = transact(
+            dir.sb(),
+            dir.ino(),
+            |io| namei::tmpfile_credits(io),
+            |cx| namei::tmpfile(cx, dir.ino(), &new),
+        )?;
         let made = inode::get(dir.sb(), made.ino)?;
         made.data().changed_in(tid);
         Ok(made)
@@ -116,7 +148,11 @@ impl DirectoryOperations for VexFs {
     fn link(inode: &INode<Self>, dir: &INode<Self>, name: &[u8]) -> Result {
         let now = stamp(dir);
         let credits = |io: &super::blocks::Reader<'_>| {
-            namei::link_credits(io, &engine::inode::load(io, inode.ino())?, &engine::inode::load(io, dir.ino())?)
+            namei::link_credits(
+                io,
+                &engine::inode::load(io, inode.ino())?,
+                &engine::inode::load(io, dir.ino())?,
+            )
         };
         let (done, tid) = transact(dir.sb(), dir.ino(), credits, |cx| {
             cx.now = now;
@@ -162,7 +198,13 @@ impl DirectoryOperations for VexFs {
         let credits = |io: &super::blocks::Reader<'_>| {
             let load = |i: &INode<Self>| engine::inode::load(io, i.ino());
             let target = target.map(load).transpose()?;
-            rename::rename_credits(io, &load(from.dir)?, &load(to.dir)?, &load(inode)?, target.as_ref())
+            rename::rename_credits(
+                io,
+                &load(from.dir)?,
+                &load(to.dir)?,
+                &load(inode)?,
+                target.as_ref(),
+            )
         };
         let (done, tid) = transact(sb, from.dir.ino(), credits, |cx| {
             cx.now = now;
@@ -185,8 +227,10 @@ impl DirectoryOperations for VexFs {
 
     fn read_dir(dir: &INode<Self>, out: &mut DirEmitter<'_>) -> Result {
         let sb = dir.sb();
-        let mut chunk =
-            Chunk { entries: KVVec::with_capacity(ENTRIES_A_STEP, GFP_KERNEL)?, names: KVVec::with_capacity(NAMES_A_STEP, GFP_KERNEL)? };
+        let mut chunk = Chunk {
+            entries: KVVec::with_capacity(ENTRIES_A_STEP, GFP_KERNEL)?,
+            names: KVVec::with_capacity(NAMES_A_STEP, GFP_KERNEL)?,
+        };
         loop {
             let from = out.pos();
             chunk.entries.clear();
@@ -205,7 +249,10 @@ impl DirectoryOperations for VexFs {
                     // Both have the capacity: nothing is allocated under the lock.
                     let pushed = chunk
                         .entries
-                        .push((cookie, entry.ino, entry.file_type, entry.name.len() as u8), GFP_NOWAIT)
+                        .push(
+                            (cookie, entry.ino, entry.file_type, entry.name.len() as u8),
+                            GFP_NOWAIT,
+                        )
                         .and_then(|()| chunk.names.extend_from_slice(entry.name, GFP_NOWAIT));
                     pushed.map_err(|_| engine::Error::NoMemory)?;
                     Ok(true)
@@ -242,7 +289,10 @@ impl DirectoryOperations for VexFs {
 impl SymlinkOperations for VexFs {
     fn target(inode: &INode<Self>) -> Result<KVec<u8>> {
         let sb: &SuperBlock<Self> = inode.sb();
-        let len = usize::try_from(inode.size()).ok().filter(|n| *n <= engine::symlink::TARGET_MAX).ok_or(code::EUCLEAN)?;
+        let len = usize::try_from(inode.size())
+            .ok()
+            .filter(|n| *n <= engine::symlink::TARGET_MAX)
+            .ok_or(code::EUCLEAN)?;
         let mut buf = KVec::from_elem(0u8, len, GFP_KERNEL)?;
         let n = sb
             .mount()

@@ -43,7 +43,10 @@ pub(super) fn errno(e: Error) -> kernel::error::Error {
 
 /// A reading operation on inode `ino` failed. Damage is reported and acted on; other errors are only converted.
 pub(super) fn read_failed(sb: &SuperBlock<VexFs>, ino: u64, e: Error) -> kernel::error::Error {
-    if matches!(e, Error::Corrupt { .. } | Error::Internal(_) | Error::Io { .. }) {
+    if matches!(
+        e,
+        Error::Corrupt { .. } | Error::Internal(_) | Error::Io { .. }
+    ) {
         metadata_error(sb, ino, e, false);
     }
     errno(e)

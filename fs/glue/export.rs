@@ -7,13 +7,19 @@ use crate::vfs::{code, ARef, ExportOperations, INode, Lookup, Result, SuperBlock
 use engine::dir::parents;
 
 impl ExportOperations for VexFs {
-    fn inode_by_handle(sb: &SuperBlock<Self>, ino: u64, generation: u32) -> Result<ARef<INode<Self>>> {
+    fn inode_by_handle(
+        sb: &SuperBlock<Self>,
+        ino: u64,
+        generation: u32,
+    ) -> Result<ARef<INode<Self>>> {
         // Numbers come from outside: they are checked before an inode is made in memory for them.
         let load = || {
-            sb.mount().read(|io| engine::inode::load_handle(io, ino, generation)).map_err(|e| match e {
-                engine::Error::Stale => errno(e),
-                e => read_failed(sb, ino, e),
-            })
+            sb.mount()
+                .read(|io| engine::inode::load_handle(io, ino, generation))
+                .map_err(|e| match e {
+                    engine::Error::Stale => errno(e),
+                    e => read_failed(sb, ino, e),
+                })
         };
         load()?;
         let found = match sb.lookup_inode(ino)? {

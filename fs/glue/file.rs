@@ -11,8 +11,8 @@ use super::inode::{self, transact};
 use super::mount::Failure;
 use super::VexFs;
 use crate::vfs::{
-    self, code, Completion, Extent as Place, Fallocate, FileOperations, FileRef, INode, InlineData, IoctlArg, MapRequest,
-    Mapping, MappingOperations, Result,
+    self, code, Completion, Extent as Place, Fallocate, FileOperations, FileRef, INode, InlineData,
+    IoctlArg, MapRequest, Mapping, MappingOperations, Result,
 };
 use engine::extent::{self, Mapping as Mapped};
 use engine::inode::STORE_CREDITS;
@@ -32,7 +32,13 @@ const FOREVER: u64 = i64::MAX as u64;
 const PUNCH_STEP: u32 = 16;
 
 /// The engine's answer for the block of byte `pos`, in bytes.
-fn mapping(inode: &INode<VexFs>, pos: u64, version: u64, mapped: Mapped, data: Option<InlineData>) -> Mapping {
+fn mapping(
+    inode: &INode<VexFs>,
+    pos: u64,
+    version: u64,
+    mapped: Mapped,
+    data: Option<InlineData>,
+) -> Mapping {
     let dirty = inode
         .data()
         .last_change()
@@ -40,17 +46,37 @@ fn mapping(inode: &INode<VexFs>, pos: u64, version: u64, mapped: Mapped, data: O
     let (offset, len, extent) = match (mapped, data) {
         (Mapped::Extent(e), _) => {
             let at = e.start.saturating_mul(BLOCK);
-            let place = if e.unwritten { Place::Unwritten(at) } else { Place::Mapped(at) };
-            (e.logical.saturating_mul(BLOCK), u64::from(e.len).saturating_mul(BLOCK), place)
+            let place = if e.unwritten {
+                Place::Unwritten(at)
+            } else {
+                Place::Mapped(at)
+            };
+            (
+                e.logical.saturating_mul(BLOCK),
+                u64::from(e.len).saturating_mul(BLOCK),
+                place,
+            )
         }
         (Mapped::Inline, Some(data)) => (0, INLINE_MAX as u64, Place::Inline(data)),
         (Mapped::Inline, None) => (0, FOREVER, Place::Hole),
         (Mapped::Hole { len }, _) => {
             let offset = pos - pos % BLOCK;
-            (offset, len.saturating_mul(BLOCK).min(FOREVER.saturating_sub(offset)), Place::Hole)
+            (
+                offset,
+                len.saturating_mul(BLOCK)
+                    .min(FOREVER.saturating_sub(offset)),
+                Place::Hole,
+            )
         }
     };
-    Mapping { offset, len, extent, new: false, dirty, cookie: version }
+    Mapping {
+        offset,
+        len,
+        extent,
+        new: false,
+        dirty,
+        cookie: version,
+    }
 }
 
 /// The inode's data as iomap wants it.
@@ -59,7 +85,9 @@ fn inline(inode: &Inode) -> Result<Option<InlineData>, Error> {
         ForkFormat::Inline => inode.data.inline().unwrap_or(&[]),
         _ => return Ok(None),
     };
-    InlineData::new(data, INLINE_MAX).map(Some).map_err(|_| Error::NoMemory)
+    InlineData::new(data, INLINE_MAX)
+        .map(Some)
+        .map_err(|_| Error::NoMemory)
 }
 
 /// Looks a mapping up, changing nothing.
@@ -78,23 +106,34 @@ fn look_up(inode: &INode<VexFs>, pos: u64) -> Result<Mapping> {
         let offset = pos - pos % BLOCK;
         let hole = Mapped::Hole { len: u64::MAX };
         // Beyond the data of an inline file there is nothing.
-        return Ok(Mapping { offset: offset.max(INLINE_MAX as u64), ..mapping(inode, pos, version, hole, None) });
+        return Ok(Mapping {
+            offset: offset.max(INLINE_MAX as u64),
+            ..mapping(inode, pos, version, hole, None)
+        });
     }
     Ok(mapping(inode, pos, version, mapped, data))
 }
 
 /// Moves inline data to a block of its own. The block is written here, before the transaction that maps it can commit, and
 /// the commit's flush makes it durable before the mapping; so data that was durable stays so.
-fn move_out(cx: &mut Cx<'_, Txn<'_>>, loaded: &mut Inode, device: &vfs::BlockDevice, block: &mut [u8; SIZE]) -> Result<(), Error> {
+fn move_out(
+    cx: &mut Cx<'_, Txn<'_>>,
+    loaded: &mut Inode,
+    device: &vfs::BlockDevice,
+    block: &mut [u8; SIZE],
+) -> Result<(), Error> {
     block.fill(0);
     let data = loaded.data;
     let bytes = data.inline().unwrap_or(&[]);
-    layout::bytes::put(block, 0, bytes).ok_or(Error::Internal("inline data longer than a block"))?;
+    layout::bytes::put(block, 0, bytes)
+        .ok_or(Error::Internal("inline data longer than a block"))?;
     let Some(at) = extent::uninline(cx, loaded)? else {
         return Ok(());
     };
     cx.io.update.buffers().forget_aliases(at, 1);
-    device.write(at.saturating_mul(BLOCK), block).map_err(|_| Error::Io { block: at })
+    device
+        .write(at.saturating_mul(BLOCK), block)
+        .map_err(|_| Error::Io { block: at })
 }
 
 /// Credits for making space.
@@ -116,30 +155,45 @@ fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Mapping> {
     let sb = inode.sb();
     let mount = sb.mount();
     let first = pos / BLOCK;
-    let blocks = pos.saturating_add(len).div_ceil(BLOCK).saturating_sub(first).clamp(1, MAX_ALLOCATE);
+    let blocks = pos
+        .saturating_add(len)
+        .div_ceil(BLOCK)
+        .saturating_sub(first)
+        .clamp(1, MAX_ALLOCATE);
     let mut buffer = KBox::new([0u8; SIZE], GFP_KERNEL)?;
-    let ((made, now), tid) = transact(sb, inode.ino(), |io| allocate_credits(io, inode.ino()), |cx| {
-        let mut loaded = engine::inode::load(cx.io, inode.ino())?;
-        if loaded.data.format == ForkFormat::Inline {
-            move_out(cx, &mut loaded, mount.device(), &mut buffer)?;
-            engine::inode::store(cx, &loaded)?;
-        }
-        match extent::map(cx.io, &loaded, first)? {
-            Mapped::Hole { len } => {
-                let extent = extent::allocate(cx, &mut loaded, first, blocks.min(len))?;
-                cx.io.update.buffers().forget_aliases(extent.start, u64::from(extent.len));
+    let ((made, now), tid) = transact(
+        sb,
+        inode.ino(),
+        |io| allocate_credits(io, inode.ino()),
+        |cx| {
+            let mut loaded = engine::inode::load(cx.io, inode.ino())?;
+            if loaded.data.format == ForkFormat::Inline {
+                move_out(cx, &mut loaded, mount.device(), &mut buffer)?;
                 engine::inode::store(cx, &loaded)?;
-                Ok((Made::New(extent), loaded))
             }
-            other => Ok((Made::Existing(other), loaded)),
-        }
-    })?;
+            match extent::map(cx.io, &loaded, first)? {
+                Mapped::Hole { len } => {
+                    let extent = extent::allocate(cx, &mut loaded, first, blocks.min(len))?;
+                    cx.io
+                        .update
+                        .buffers()
+                        .forget_aliases(extent.start, u64::from(extent.len));
+                    engine::inode::store(cx, &loaded)?;
+                    Ok((Made::New(extent), loaded))
+                }
+                other => Ok((Made::Existing(other), loaded)),
+            }
+        },
+    )?;
     inode.data().remapped();
     inode.data().changed_in(tid);
     inode.set_sectors(now.blocks.saturating_mul(BLOCK / 512));
     let version = inode.data().map_version();
     Ok(match made {
-        Made::New(extent) => Mapping { new: true, ..mapping(inode, pos, version, Mapped::Extent(extent), None) },
+        Made::New(extent) => Mapping {
+            new: true,
+            ..mapping(inode, pos, version, Mapped::Extent(extent), None)
+        },
         Made::Existing(mapped) => mapping(inode, pos, version, mapped, None),
     })
 }
@@ -167,7 +221,13 @@ impl MappingOperations for VexFs {
             {
                 let data = InlineData::new(&[], INLINE_MAX)?;
                 let version = inode.data().map_version();
-                return Ok(mapping(inode, request.pos, version, Mapped::Inline, Some(data)));
+                return Ok(mapping(
+                    inode,
+                    request.pos,
+                    version,
+                    Mapped::Inline,
+                    Some(data),
+                ));
             }
             _ => {}
         }
@@ -177,7 +237,12 @@ impl MappingOperations for VexFs {
         make_space(inode, request.pos, request.len)
     }
 
-    fn end(inode: &INode<Self>, request: &MapRequest, written: u64, inline: Option<&[u8]>) -> Result {
+    fn end(
+        inode: &INode<Self>,
+        request: &MapRequest,
+        written: u64,
+        inline: Option<&[u8]>,
+    ) -> Result {
         let Some(bytes) = inline else { return Ok(()) };
         if !(request.write || request.zero) || written == 0 {
             return Ok(());
@@ -273,7 +338,12 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         inode.zero_block_tail(size)?;
     } else {
         // What a mapping in memory left behind the end of the last block must not appear.
-        inode.zero_range(old, (old.div_ceil(BLOCK).saturating_mul(BLOCK)).min(size).saturating_sub(old))?;
+        inode.zero_range(
+            old,
+            (old.div_ceil(BLOCK).saturating_mul(BLOCK))
+                .min(size)
+                .saturating_sub(old),
+        )?;
     }
     let on_disk = inode.data().disk_size();
     if size > on_disk && old > on_disk {
@@ -284,7 +354,8 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
     if size > old {
         inode.cache_extended(old, size);
     }
-    let credits = |io: &Reader<'_>| size::set_size_credits(io, &engine::inode::load(io, inode.ino())?);
+    let credits =
+        |io: &Reader<'_>| size::set_size_credits(io, &engine::inode::load(io, inode.ino())?);
     let (done, tid) = match transact(sb, inode.ino(), credits, |cx| {
         let done = size::set_size(cx, inode.ino(), size)?;
         inode.data().set_disk_size(size);
@@ -313,14 +384,19 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
 fn make_room_for_growth(inode: &INode<VexFs>) -> Result {
     let sb = inode.sb();
     let mut buffer = KBox::new([0u8; SIZE], GFP_KERNEL)?;
-    let (_, tid) = transact(sb, inode.ino(), |io| allocate_credits(io, inode.ino()), |cx| {
-        let mut loaded = engine::inode::load(cx.io, inode.ino())?;
-        if loaded.data.format == ForkFormat::Inline {
-            move_out(cx, &mut loaded, sb.mount().device(), &mut buffer)?;
-            engine::inode::store(cx, &loaded)?;
-        }
-        Ok(())
-    })?;
+    let (_, tid) = transact(
+        sb,
+        inode.ino(),
+        |io| allocate_credits(io, inode.ino()),
+        |cx| {
+            let mut loaded = engine::inode::load(cx.io, inode.ino())?;
+            if loaded.data.format == ForkFormat::Inline {
+                move_out(cx, &mut loaded, sb.mount().device(), &mut buffer)?;
+                engine::inode::store(cx, &loaded)?;
+            }
+            Ok(())
+        },
+    )?;
     inode.data().remapped();
     inode.data().changed_in(tid);
     Ok(())
@@ -382,7 +458,13 @@ impl FileOperations for VexFs {
         inode::commit(inode)
     }
 
-    fn fallocate(inode: &INode<Self>, what: Fallocate, pos: u64, len: u64, keep_size: bool) -> Result {
+    fn fallocate(
+        inode: &INode<Self>,
+        what: Fallocate,
+        pos: u64,
+        len: u64,
+        keep_size: bool,
+    ) -> Result {
         let end = pos.checked_add(len).ok_or(code::EFBIG)?;
         inode.wait_for_direct_io();
         let old = inode.size();
@@ -424,4 +506,3 @@ impl FileOperations for VexFs {
         super::ioctl::serve(file, cmd, arg)
     }
 }
-

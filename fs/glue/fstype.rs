@@ -8,8 +8,8 @@ use super::inode::{self, transact};
 use super::mount::{Failure, Meta, Mount};
 use super::VexFs;
 use crate::vfs::{
-    checksum::crc32, code, task, ARef, FileSystem, FlushKind, INode, Journal, NewSuperBlock, OptionValue, Result, StatFs,
-    SuperBlock,
+    checksum::crc32, code, task, ARef, FileSystem, FlushKind, INode, Journal, NewSuperBlock,
+    OptionValue, Result, StatFs, SuperBlock,
 };
 use engine::io::ReadBlocks;
 use engine::orphan;
@@ -59,7 +59,9 @@ impl FileSystem for VexFs {
                 Ok(())
             }
             (b"commit", OptionValue::Text(text)) => {
-                let seconds = core::str::from_utf8(text).ok().and_then(|t| t.parse::<u32>().ok());
+                let seconds = core::str::from_utf8(text)
+                    .ok()
+                    .and_then(|t| t.parse::<u32>().ok());
                 let valid = seconds.filter(|s| (1..=MAX_COMMIT_INTERVAL).contains(s));
                 if valid.is_none() {
                     pr_err!("commit= must be 1 to {} seconds\n", MAX_COMMIT_INTERVAL);
@@ -72,7 +74,11 @@ impl FileSystem for VexFs {
         }
     }
 
-    fn fill_super(new: &mut NewSuperBlock<'_, Self>, options: Options, quiet: bool) -> Result<Pin<KBox<Mount>>> {
+    fn fill_super(
+        new: &mut NewSuperBlock<'_, Self>,
+        options: Options,
+        quiet: bool,
+    ) -> Result<Pin<KBox<Mount>>> {
         let device = new.device()?;
         let mut block = KBox::new([0u8; SIZE], GFP_KERNEL)?;
         device.read(0, &mut *block)?;
@@ -84,25 +90,54 @@ impl FileSystem for VexFs {
         })?;
         let geo = sb.geometry;
         if geo.blocks.saturating_mul(BLOCK_SIZE as u64) > device.size() {
-            pr_err!("(device {}): filesystem of {} blocks on a smaller device\n", new.id(), geo.blocks);
+            pr_err!(
+                "(device {}): filesystem of {} blocks on a smaller device\n",
+                new.id(),
+                geo.blocks
+            );
             return Err(code::EINVAL);
         }
         if sb.read_only_features() && !new.is_read_only() {
-            pr_err!("(device {}): has features that allow mounting read-only alone\n", new.id());
+            pr_err!(
+                "(device {}): has features that allow mounting read-only alone\n",
+                new.id()
+            );
             return Err(code::EROFS);
         }
         if sb.raw.state.get() & STATE_ERROR != 0 {
-            pr_warn!("(device {}): errors were found earlier; run fsck.vexfs\n", new.id());
+            pr_warn!(
+                "(device {}): errors were found earlier; run fsck.vexfs\n",
+                new.id()
+            );
         }
         let buffers = new.take_buffers::<SIZE>()?;
-        let journal = Journal::load(&device, geo.journal_start, geo.journal_blocks, Seal { seed: sb.seed })
-            .inspect_err(|e| pr_err!("(device {}): the journal cannot be used: {:?}\n", new.id(), e))?;
+        let journal = Journal::load(
+            &device,
+            geo.journal_start,
+            geo.journal_blocks,
+            Seal { seed: sb.seed },
+        )
+        .inspect_err(|e| {
+            pr_err!(
+                "(device {}): the journal cannot be used: {:?}\n",
+                new.id(),
+                e
+            )
+        })?;
         if journal.max_credits() < MIN_CREDITS {
-            pr_err!("(device {}): the journal of {} blocks is too small; 4096 are needed\n", new.id(), geo.journal_blocks);
+            pr_err!(
+                "(device {}): the journal of {} blocks is too small; 4096 are needed\n",
+                new.id(),
+                geo.journal_blocks
+            );
             return Err(code::EINVAL);
         }
         if let Some(e) = journal.recorded_error() {
-            pr_warn!("(device {}): an earlier mount was stopped by an error ({:?}); run fsck.vexfs\n", new.id(), e);
+            pr_warn!(
+                "(device {}): an earlier mount was stopped by an error ({:?}); run fsck.vexfs\n",
+                new.id(),
+                e
+            );
             if !new.is_read_only() {
                 journal.clear_error();
             }
@@ -111,7 +146,10 @@ impl FileSystem for VexFs {
         for _ in 0..geo.groups {
             groups.push(GroupMem::default(), GFP_KERNEL)?;
         }
-        let reader = Reader { buffers: &buffers, sb: &sb };
+        let reader = Reader {
+            buffers: &buffers,
+            sb: &sb,
+        };
         reader.prefetch(geo.gdt_start, geo.gdt_blocks.min(256));
         let space = Space::load(&reader, &mut groups).map_err(|e| {
             pr_err!("(device {}): {}\n", new.id(), Shown(e));
@@ -124,7 +162,18 @@ impl FileSystem for VexFs {
         new.enable_export();
         let deferred = Deferred::new(geo.groups)?;
         let on_error = options.on_error.unwrap_or(sb.on_error());
-        let mount = Mount::new(sb, device, journal, Meta { buffers, space, groups, deferred }, on_error)?;
+        let mount = Mount::new(
+            sb,
+            device,
+            journal,
+            Meta {
+                buffers,
+                space,
+                groups,
+                deferred,
+            },
+            on_error,
+        )?;
         if let Some(seconds) = options.commit {
             mount.set_commit_interval(seconds);
         }
@@ -142,7 +191,11 @@ impl FileSystem for VexFs {
     fn put_super(sb: &SuperBlock<Self>) {
         if !sb.is_read_only() {
             if let Err(e) = end_writing(sb.mount()) {
-                pr_err!("(device {}): could not be closed cleanly: {:?}\n", sb.id(), e);
+                pr_err!(
+                    "(device {}): could not be closed cleanly: {:?}\n",
+                    sb.id(),
+                    e
+                );
             }
         }
     }
@@ -212,7 +265,10 @@ impl FileSystem for VexFs {
             (false, true) if !mount.has_failed() => end_writing(mount),
             (true, false) => {
                 if mount.has_failed() {
-                    pr_err!("(device {}): stopped by an error; unmount it and run fsck.vexfs\n", sb.id());
+                    pr_err!(
+                        "(device {}): stopped by an error; unmount it and run fsck.vexfs\n",
+                        sb.id()
+                    );
                     return Err(code::EROFS);
                 }
                 if mount.sb().read_only_features() || mount.device().is_read_only() {
@@ -257,7 +313,8 @@ impl FileSystem for VexFs {
 
 /// The super block says from now on that the filesystem is in use.
 fn mark_in_use(sb: &SuperBlock<VexFs>) -> Result {
-    sb.mount().update_super(|raw| raw.state.set(raw.state.get() & !STATE_CLEAN))
+    sb.mount()
+        .update_super(|raw| raw.state.set(raw.state.get() & !STATE_CLEAN))
 }
 
 /// The first write of a mount.
@@ -294,10 +351,17 @@ fn finish_work(sb: &SuperBlock<VexFs>) -> Result {
         orphans = orphans.saturating_add(1);
     }
     if orphans != 0 {
-        pr_info!("(device {}): {} unlinked or truncated files finished\n", sb.id(), orphans);
+        pr_info!(
+            "(device {}): {} unlinked or truncated files finished\n",
+            sb.id(),
+            orphans
+        );
     }
     let mut after = 0;
-    while let Some(id) = mount.read(|io| vector::next_dropping(io, after)).map_err(failed)? {
+    while let Some(id) = mount
+        .read(|io| vector::next_dropping(io, after))
+        .map_err(failed)?
+    {
         finish_drop(sb, id)?;
         after = id;
     }
@@ -309,7 +373,9 @@ pub(super) fn finish_drop(sb: &SuperBlock<VexFs>, id: u32) -> Result<(), Failure
     let mut pos = DropPos::default();
     loop {
         let credits = |io: &Reader<'_>| vector::drop_index::drop_credits(io, DROP_STEP);
-        let (done, _) = match transact(sb, 0, credits, |cx| vector::drop_step(cx, id, &mut pos, DROP_STEP)) {
+        let (done, _) = match transact(sb, 0, credits, |cx| {
+            vector::drop_step(cx, id, &mut pos, DROP_STEP)
+        }) {
             Err(Failure::Clean(Error::NotFound)) => return Ok(()),
             other => other?,
         };

@@ -8,13 +8,17 @@ use super::blocks::Txn;
 use super::error::read_failed;
 use super::mount::Failure;
 use super::VexFs;
-use crate::vfs::{self, code, ARef, Attributes, FileFlags, INode, INodeKind, NewINode, Result, SuperBlock, Tid};
+use crate::vfs::{
+    self, code, ARef, Attributes, FileFlags, INode, INodeKind, NewINode, Result, SuperBlock, Tid,
+};
 use core::sync::atomic::{AtomicU64, Ordering};
 use engine::inode::SetAttributes;
 use engine::orphan::{self, Cursor, Progress};
 use engine::{Cx, Error};
 use kernel::prelude::*;
-use layout::inode::{FileType, Inode, Time, FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOATIME, FLAG_SYNC, FLAG_SYSTEM};
+use layout::inode::{
+    FileType, Inode, Time, FLAG_APPEND, FLAG_IMMUTABLE, FLAG_NOATIME, FLAG_SYNC, FLAG_SYSTEM,
+};
 use layout::BLOCK_SIZE;
 
 /// Sectors of 512 bytes in a block.
@@ -51,7 +55,7 @@ impl InodeData {
         self.disk_size.load(Ordering::Acquire)
     }
 
-    /// The size on disk is now `size`.
+    /// The size on disk is now `size`. Called inside the transaction that stores it.
     pub(super) fn set_disk_size(&self, size: u64) {
         self.disk_size.store(size, Ordering::Release);
     }
@@ -68,7 +72,14 @@ impl InodeData {
 
     /// Transaction `tid` changed the inode.
     pub(super) fn changed_in(&self, tid: Tid) {
-        self.last_tid.store(HAS_TID | u64::from(tid.0), Ordering::Release);
+        let newer = |old: u64| {
+            let keep = old & HAS_TID != 0 && tid.is_before(Tid(old as u32));
+            (!keep).then_some(HAS_TID | u64::from(tid.0))
+        };
+        // Callers may come here in another order than their transactions had.
+        let _ = self
+            .last_tid
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
     }
 
     /// The last transaction that changed it, since it is in memory.
@@ -85,7 +96,10 @@ impl InodeData {
 
 /// Attributes for the kernel.
 pub(super) fn attributes(i: &Inode) -> Attributes {
-    let time = |t: Time| vfs::Time { sec: t.sec, nsec: t.nsec };
+    let time = |t: Time| vfs::Time {
+        sec: t.sec,
+        nsec: t.nsec,
+    };
     Attributes {
         mode: i.mode,
         uid: i.uid,
@@ -114,7 +128,10 @@ pub(super) fn encode_rdev(dev: u32) -> u32 {
 }
 
 fn decode_rdev(rdev: u32) -> u32 {
-    let (major, minor) = ((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00));
+    let (major, minor) = (
+        (rdev >> 8) & 0xfff,
+        (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00),
+    );
     (major << 20) | minor
 }
 
@@ -124,7 +141,14 @@ pub(super) fn get(sb: &SuperBlock<VexFs>, ino: u64) -> Result<ARef<INode<VexFs>>
         let loaded = sb.mount().read(|io| engine::inode::load(io, ino));
         let inode = loaded.map_err(|e| match e {
             // An entry names it, so its not being in use is damage.
-            Error::Stale => read_failed(sb, ino, Error::Corrupt { block: 0, what: "an entry names an inode that is not in use" }),
+            Error::Stale => read_failed(
+                sb,
+                ino,
+                Error::Corrupt {
+                    block: 0,
+                    what: "an entry names an inode that is not in use",
+                },
+            ),
             e => read_failed(sb, ino, e),
         })?;
         fill(new, &inode)
@@ -182,7 +206,12 @@ pub(super) fn transact<X>(
 pub(super) fn record(inode: &INode<VexFs>) -> Result {
     let sb = inode.sb();
     let a = inode.attributes();
-    let time = |t: vfs::Time| Some(Time { sec: t.sec, nsec: t.nsec });
+    let time = |t: vfs::Time| {
+        Some(Time {
+            sec: t.sec,
+            nsec: t.nsec,
+        })
+    };
     let set = SetAttributes {
         mode: Some(a.mode),
         uid: Some(a.uid),
@@ -192,9 +221,12 @@ pub(super) fn record(inode: &INode<VexFs>) -> Result {
         ctime: time(a.ctime),
         ..SetAttributes::default()
     };
-    let (_, tid) = sb.mount().transact(sb, inode.ino(), engine::inode::SET_ATTRIBUTES_CREDITS, |cx| {
-        engine::inode::set_attributes(cx, inode.ino(), &set)
-    })?;
+    let (_, tid) = sb.mount().transact(
+        sb,
+        inode.ino(),
+        engine::inode::SET_ATTRIBUTES_CREDITS,
+        |cx| engine::inode::set_attributes(cx, inode.ino(), &set),
+    )?;
     inode.data().changed_in(tid);
     Ok(())
 }
@@ -238,7 +270,9 @@ fn steps(
 ) -> Result<(), Failure> {
     let mut cursor = Cursor::default();
     loop {
-        let credits = |io: &super::blocks::Reader<'_>| orphan::finish_credits(io, &engine::inode::load(io, ino)?);
+        let credits = |io: &super::blocks::Reader<'_>| {
+            orphan::finish_credits(io, &engine::inode::load(io, ino)?)
+        };
         match transact(sb, ino, credits, |cx| step(cx, &mut cursor))?.0 {
             Progress::Done => return Ok(()),
             Progress::More => vfs::task::cond_resched(),
@@ -258,7 +292,12 @@ pub(super) fn evict(inode: &INode<VexFs>) {
         Ok(()) | Err(Failure::Clean(Error::NotFound | Error::Stale)) => {}
         Err(e) => {
             let e = kernel::error::Error::from(e);
-            pr_err!("(device {}): inode {} is left for the next mount: {:?}\n", sb.id(), inode.ino(), e);
+            pr_err!(
+                "(device {}): inode {} is left for the next mount: {:?}\n",
+                sb.id(),
+                inode.ino(),
+                e
+            );
         }
     }
 }

@@ -8,7 +8,8 @@ use super::error::{change_failed, errno};
 use super::ioctl::Counters;
 use super::VexFs;
 use crate::vfs::{
-    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Journal, RwSemaphore, SuperBlock, Tid,
+    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Journal, RwSemaphore, SuperBlock,
+    Tid,
 };
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -67,7 +68,8 @@ impl Mount {
         on_error: OnError,
     ) -> Result<Pin<KBox<Self>>> {
         let geo = sb.geometry;
-        let data_blocks = (0..geo.groups).fold(0u64, |n, g| n.saturating_add(u64::from(geo.data_blocks(g))));
+        let data_blocks =
+            (0..geo.groups).fold(0u64, |n, g| n.saturating_add(u64::from(geo.data_blocks(g))));
         KBox::pin_init(
             pin_init!(Self {
                 meta <- RwSemaphore::new(meta),
@@ -149,7 +151,10 @@ impl Mount {
     pub(super) fn read<X>(&self, f: impl FnOnce(&Reader<'_>) -> X) -> X {
         let _scope = task::nofs();
         let meta = self.meta.read();
-        f(&Reader { buffers: &meta.buffers, sb: &self.sb })
+        f(&Reader {
+            buffers: &meta.buffers,
+            sb: &self.sb,
+        })
     }
 
     /// Totals, for statfs.
@@ -195,7 +200,10 @@ impl Mount {
         if self.has_failed() {
             return Err(kernel(code::EROFS));
         }
-        let wanted = Credits { blocks: credits, revokes: credits.saturating_add(FORGET_CREDITS) };
+        let wanted = Credits {
+            blocks: credits,
+            revokes: credits.saturating_add(FORGET_CREDITS),
+        };
         let handle = self.journal.start(wanted).map_err(kernel)?;
         let tid = handle.tid();
         let (result, waiting) = {
@@ -212,7 +220,10 @@ impl Mount {
                 io: &txn,
                 space: &mut meta.space,
                 groups: &mut meta.groups,
-                now: Time { sec: now.sec, nsec: now.nsec },
+                now: Time {
+                    sec: now.sec,
+                    nsec: now.nsec,
+                },
                 privileged: task::is_privileged(),
             });
             drop(txn);
@@ -242,11 +253,15 @@ impl Mount {
             Error::Corrupt { block, .. } | Error::Io { block } => block,
             _ => 0,
         };
-        let mut text = Text { bytes: [0; 80], len: 0 };
+        let mut text = Text {
+            bytes: [0; 80],
+            len: 0,
+        };
         let _ = write!(text, "{e}");
         let result = self.update_super(|raw| {
             let now = task::now().sec;
-            raw.state.set((raw.state.get() | STATE_ERROR) & !STATE_CLEAN);
+            raw.state
+                .set((raw.state.get() | STATE_ERROR) & !STATE_CLEAN);
             if raw.errors.get() == 0 {
                 raw.first_error_at.set(now);
             }
@@ -271,7 +286,12 @@ impl Mount {
         let mut raw = self.raw.lock();
         change(&mut raw);
         raw.written_at.set(task::now().sec);
-        layout::bytes::put(&mut *block, layout::superblock::SUPER_OFFSET, &raw.sealed(0, crc32)).ok_or(code::EIO)?;
+        layout::bytes::put(
+            &mut *block,
+            layout::superblock::SUPER_OFFSET,
+            &raw.sealed(0, crc32),
+        )
+        .ok_or(code::EIO)?;
         self.device.write(0, &mut *block)?;
         self.device.flush()
     }

@@ -6,7 +6,9 @@ use super::error::{errno, read_failed};
 use super::inode::{refresh, transact};
 use super::ioctl::{self, Right};
 use super::VexFs;
-use crate::vfs::{attr::IdMap, code, INode, ListXattr, Namespace, Result, SetMode, XattrOperations};
+use crate::vfs::{
+    attr::IdMap, code, INode, ListXattr, Namespace, Result, SetMode, XattrOperations,
+};
 use engine::xattr::{self, SetFlags};
 use engine::{vector, Error};
 use layout::attr::Namespace as Ns;
@@ -16,7 +18,9 @@ const VECTOR_PREFIX: &[u8] = b"vexfs.";
 
 /// The index that a name of `user.` means.
 fn index_name(ns: Namespace, name: &[u8]) -> Option<&[u8]> {
-    (ns == Namespace::User).then(|| name.strip_prefix(VECTOR_PREFIX)).flatten()
+    (ns == Namespace::User)
+        .then(|| name.strip_prefix(VECTOR_PREFIX))
+        .flatten()
 }
 
 fn engine_ns(ns: Namespace) -> Ns {
@@ -41,10 +45,22 @@ impl XattrOperations for VexFs {
         if let Some(index) = index_name(ns, name) {
             return ioctl::get_view(inode, index, out);
         }
-        let got = sb
-            .mount()
-            .read(|io| xattr::get(io, &engine::inode::load(io, inode.ino())?, engine_ns(ns), name, out));
-        got.map_err(|e| if e.is_clean() { no_data(e) } else { read_failed(sb, inode.ino(), e) })
+        let got = sb.mount().read(|io| {
+            xattr::get(
+                io,
+                &engine::inode::load(io, inode.ino())?,
+                engine_ns(ns),
+                name,
+                out,
+            )
+        });
+        got.map_err(|e| {
+            if e.is_clean() {
+                no_data(e)
+            } else {
+                read_failed(sb, inode.ino(), e)
+            }
+        })
     }
 
     fn set_xattr(
@@ -60,7 +76,10 @@ impl XattrOperations for VexFs {
         }
         let sb = inode.sb();
         let ctime = inode.touch_ctime();
-        let now = layout::inode::Time { sec: ctime.sec, nsec: ctime.nsec };
+        let now = layout::inode::Time {
+            sec: ctime.sec,
+            nsec: ctime.nsec,
+        };
         let flags = match mode {
             SetMode::Any => SetFlags::Any,
             SetMode::Create => SetFlags::Create,
