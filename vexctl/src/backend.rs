@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Where commands are carried out: on a mount by the kernel, or on an image by the
+//! engine in this process. Commands know only the trait.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`kernel`] | a mount, through ioctls |
+//! | [`image`] | a device or image file that is not mounted |
+//! | `sys` | the ioctl itself, and all the unsafe code there is |
+
+pub mod image;
+pub mod kernel;
+mod sys;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use vector::Metric;
+
+use crate::model;
+
+/// What a command is going to do, which decides how its path is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Ask about indexes, or the records of the path.
+    Read,
+    /// Create or drop indexes, or change records of other files.
+    Manage,
+    /// Change records of the path, which is a file.
+    WriteFile,
+}
+
+/// What an index to be made is like.
+#[derive(Clone, Debug)]
+pub struct NewIndex<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// Elements of a vector.
+    pub dim: u32,
+    /// Metric.
+    pub metric: Metric,
+    /// Permission bits.
+    pub mode: u16,
+}
+
+/// A record to be stored, without its vector.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord {
+    /// Label.
+    pub label: u64,
+    /// Tag.
+    pub tag: u64,
+    /// Row of the input that it comes from, for messages.
+    pub row: u64,
+}
+
+/// Records of one file to be stored.
+#[derive(Debug)]
+pub struct FileRecords {
+    /// The file: relative to the path that the backend was opened with, or absolute.
+    pub file: PathBuf,
+    /// The records.
+    pub records: Vec<NewRecord>,
+    /// Their vectors, end to end.
+    pub vectors: Vec<u8>,
+}
+
+/// Query vectors, checked by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// The vectors, end to end.
+    pub vectors: &'a [u8],
+    /// How many there are; with `k` hits each, within the bounds of
+    /// [`uapi::search::Search`].
+    pub count: u32,
+    /// Hits wanted for each.
+    pub k: u32,
+    /// Whether every record must be compared.
+    pub exact: bool,
+}
+
+/// A filesystem, opened at a path in it. Methods on records act on that path unless
+/// they name files themselves.
+pub trait Backend {
+    /// Makes an index, owned by the caller.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn create(&mut self, new: &NewIndex<'_>) -> Result<()>;
+
+    /// All indexes, in the order of their creation.
+    ///
+    /// # Errors
+    /// Why not.
+    fn list(&mut self) -> Result<Vec<model::Index>>;
+
+    /// The index called `name`.
+    ///
+    /// # Errors
+    /// Why not, without the name; also if there is none.
+    fn info(&mut self, name: &str) -> Result<model::Index>;
+
+    /// Drops an index.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn drop_index(&mut self, name: &str) -> Result<()>;
+
+    /// Stores a record of the path.
+    ///
+    /// # Errors
+    /// Why not, without the path.
+    fn put(&mut self, index: &model::Index, record: NewRecord, vector: &[u8]) -> Result<()>;
+
+    /// Reads a record of the path: its vector and its tag.
+    ///
+    /// # Errors
+    /// Why not, without the path.
+    fn get(&mut self, index: &model::Index, label: u64) -> Result<(Vec<u8>, u64)>;
+
+    /// Deletes the record of this label, or all records of the path; returns how many.
+    ///
+    /// # Errors
+    /// Why not, without the path; also if there is no record of the label.
+    fn delete(&mut self, index: &model::Index, label: Option<u64>) -> Result<u64>;
+
+    /// Stores records of files, and adds to `stored` how many, also if not all are.
+    ///
+    /// # Errors
+    /// Why not, with the file, and the row if it is known.
+    fn put_many(
+        &mut self,
+        index: &model::Index,
+        batch: &[FileRecords],
+        stored: &mut u64,
+    ) -> Result<()>;
+
+    /// The nearest records of each query, nearest first, equally distant ones by
+    /// inode, then by label.
+    ///
+    /// # Errors
+    /// Why not.
+    fn search(
+        &mut self,
+        index: &model::Index,
+        queries: &Queries<'_>,
+    ) -> Result<Vec<Vec<model::Hit>>>;
+
+    /// Counters.
+    ///
+    /// # Errors
+    /// Why not.
+    fn stat(&mut self) -> Result<model::Stat>;
+
+    /// Ends the work, whether it succeeded or not, and leaves the filesystem as
+    /// others expect it.
+    ///
+    /// # Errors
+    /// What was done may not be kept.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Opens a filesystem at `path`: of the image, if there is one, else of a mount.
+///
+/// # Errors
+/// Why it cannot be opened, with the path or image.
+pub fn open(img: Option<&Path>, path: &Path, access: Access) -> Result<Box<dyn Backend>> {
+    Ok(match img {
+        Some(img) => Box::new(image::ImageBackend::open(img, path, access)?),
+        None => Box::new(kernel::KernelBackend::open(path, access)?),
+    })
+}

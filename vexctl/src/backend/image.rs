@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A filesystem that is not mounted: the engine in this process, over a device or image
+//! file. Searching goes over all records with the same mathematics as in the kernel
+//! and gives the same answers to the last bit. Permissions are not looked at.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, ensure, Context as _, Error, Result};
+use engine::vector::{is_live, scan, usage, Batch, ScanPos};
+use image::in_use::{self, Use};
+use image::{Image, Mode};
+use layout::inode::{FileType, Inode};
+use layout::vector::{Element, Index, Metric as DiskMetric};
+use layout::BLOCK_SIZE;
+use vector::{Candidate, Compute as _, Distance, Metric, Rank, TopK, Userspace};
+
+use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
+use crate::model::{self, printable};
+
+/// Bytes of slots that are compared with all queries at a time: they should stay in
+/// the processor's second-level cache meanwhile.
+const SCAN_BUFFER: usize = 256 << 10;
+
+/// A path in an image, open.
+pub struct ImageBackend {
+    image: Image,
+    path: PathBuf,
+    writable: bool,
+}
+
+impl ImageBackend {
+    /// Opens an image, and finds the path in it.
+    ///
+    /// # Errors
+    /// The image cannot be opened, or is mounted; the path does not exist.
+    pub fn open(img: &Path, path: &Path, access: Access) -> Result<Self> {
+        let writable = access != Access::Read;
+        let shown = printable(img.as_os_str().as_encoded_bytes());
+        for user in in_use::find(img).with_context(|| shown.clone())? {
+            let changes = match user {
+                Use::Mounted { read_only, .. } => writable || !read_only,
+                Use::Swap => true,
+                // These change nothing by themselves; what is mounted on them is found too.
+                Use::Loop(_) | Use::Held(_) => false,
+            };
+            ensure!(!changes, "{shown}: {user}");
+        }
+        let mode = if writable {
+            Mode::ReadWrite
+        } else {
+            Mode::ReadOnly
+        };
+        let image = Image::open(img, mode).map_err(|error| match error {
+            // It names the file itself.
+            image::Error::Open { .. } => Error::new(error),
+            error => Error::new(error).context(shown),
+        })?;
+        let backend = ImageBackend {
+            image,
+            path: Path::new("/").join(path),
+            writable,
+        };
+        if let Err(error) = backend.image.resolve(&backend.path) {
+            Box::new(backend).finish()?;
+            return Err(Error::new(error));
+        }
+        Ok(backend)
+    }
+
+    /// The regular file at `path`.
+    fn file(&self, path: &Path) -> Result<Inode> {
+        let inode = self.image.resolve(path).map_err(without_path)?;
+        match inode.file_type() {
+            FileType::Regular => Ok(inode),
+            FileType::Directory => Err(anyhow!("is a directory; only regular files have records")),
+            _ => Err(anyhow!("not a regular file")),
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Index> {
+        self.image.find_index(name.as_bytes()).map_err(|error| {
+            if error.is_not_found() {
+                anyhow!("no such index")
+            } else {
+                Error::new(error)
+            }
+        })
+    }
+
+    fn describe(&self, index: &Index) -> Result<model::Index> {
+        let usage = self.image.read(|io| usage(io, index))?;
+        Ok(model::Index {
+            name: index.name.as_str().to_owned(),
+            id: index.id,
+            dim: index.dim,
+            metric: Metric::try_from(index.metric as u32)?,
+            element: match index.element {
+                Element::F32 => "f32",
+            },
+            mode: index.mode.into(),
+            uid: index.uid,
+            gid: index.gid,
+            records: index.records,
+            slots: usage.slots,
+            segments: index.segments,
+            bytes: usage.blocks.saturating_mul(BLOCK_SIZE as u64),
+            created: index.made_at,
+        })
+    }
+
+    /// The path of each file among the candidates, without a slash in front.
+    fn paths(&self, answers: &[&mut [Candidate]]) -> Result<HashMap<u64, Vec<u8>>> {
+        let mut paths = HashMap::new();
+        for candidate in answers.iter().flat_map(|answer| answer.iter()) {
+            let inode = candidate.rank.inode;
+            if paths.contains_key(&inode) {
+                continue;
+            }
+            let mut path = self
+                .image
+                .path_of(inode)
+                .with_context(|| format!("path of inode {inode}"))?;
+            if path.first() == Some(&b'/') {
+                path.remove(0);
+            }
+            paths.insert(inode, path);
+        }
+        Ok(paths)
+    }
+}
+
+impl Backend for ImageBackend {
+    fn create(&mut self, new: &NewIndex<'_>) -> Result<()> {
+        let new = engine::vector::NewIndex {
+            name: new.name.as_bytes(),
+            dim: new.dim,
+            element: Element::F32,
+            metric: match new.metric {
+                Metric::L2 => DiskMetric::L2,
+                Metric::Cosine => DiskMetric::Cosine,
+                Metric::Dot => DiskMetric::Dot,
+            },
+            mode: new.mode,
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        };
+        match self.image.create_index(&new) {
+            Ok(_) => Ok(()),
+            Err(image::Error::Engine(engine::Error::Exists)) => {
+                Err(anyhow!("an index of that name exists already"))
+            }
+            Err(error) => Err(Error::new(error)),
+        }
+    }
+
+    fn list(&mut self) -> Result<Vec<model::Index>> {
+        let indexes = self.image.list_indexes()?;
+        indexes.iter().map(|index| self.describe(index)).collect()
+    }
+
+    fn info(&mut self, name: &str) -> Result<model::Index> {
+        self.describe(&self.find(name)?)
+    }
+
+    fn drop_index(&mut self, name: &str) -> Result<()> {
+        let id = self.find(name)?.id;
+        Ok(self.image.drop_index(id)?)
+    }
+
+    fn put(&mut self, index: &model::Index, record: NewRecord, vector: &[u8]) -> Result<()> {
+        let file = self.file(&self.path)?;
+        let new = image::ops::NewRecord {
+            label: record.label,
+            tag: record.tag,
+            elements: vector,
+        };
+        Ok(self.image.put_records(file.ino, index.id, &[new])?)
+    }
+
+    fn get(&mut self, index: &model::Index, label: u64) -> Result<(Vec<u8>, u64)> {
+        let file = self.file(&self.path)?;
+        let index = self.find(&index.name)?;
+        let result = self.image.get_record(&file, &index, label);
+        result.map_err(no_record(&index, label))
+    }
+
+    fn delete(&mut self, index: &model::Index, label: Option<u64>) -> Result<u64> {
+        let file = self.file(&self.path)?;
+        let index = self.find(&index.name)?;
+        let labels = match label {
+            Some(label) => vec![label],
+            None => {
+                let records = self.image.records(&file)?;
+                let here = records.iter().filter(|record| record.index == index.id);
+                here.map(|record| record.label).collect()
+            }
+        };
+        for label in &labels {
+            let result = self.image.delete_record(file.ino, index.id, *label);
+            result.map_err(no_record(&index, *label))?;
+        }
+        Ok(labels.len() as u64)
+    }
+
+    fn put_many(
+        &mut self,
+        index: &model::Index,
+        batch: &[FileRecords],
+        stored: &mut u64,
+    ) -> Result<()> {
+        for each in batch {
+            let shown = || printable(each.file.as_os_str().as_encoded_bytes());
+            let file = self.file(&self.path.join(&each.file)).with_context(shown)?;
+            let records: Vec<_> = each
+                .records
+                .iter()
+                .zip(each.vectors.chunks_exact(index.vector_bytes()))
+                .map(|(record, elements)| image::ops::NewRecord {
+                    label: record.label,
+                    tag: record.tag,
+                    elements,
+                })
+                .collect();
+            self.image
+                .put_records(file.ino, index.id, &records)
+                .with_context(shown)?;
+            *stored += records.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn search(
+        &mut self,
+        index: &model::Index,
+        queries: &Queries<'_>,
+    ) -> Result<Vec<Vec<model::Hit>>> {
+        let index = self.find(&index.name)?;
+        let metric = Metric::try_from(index.metric as u32)?;
+        let compute = Userspace::detect();
+        let (count, k) = (queries.count as usize, queries.k as usize);
+        let mut norms = vec![0; count];
+        let prepared =
+            vector::Queries::prepare(&compute, metric, index.dim, queries.vectors, &mut norms)?;
+
+        // No more hits than records: k may be large, and memory is not to be.
+        let k = k.min(usize::try_from(index.records).unwrap_or(usize::MAX));
+        let mut entries = vec![Candidate::default(); count.saturating_mul(k)];
+        let mut best: Vec<TopK<'_>> = Vec::with_capacity(count);
+        let mut rest = entries.as_mut_slice();
+        for _ in 0..count {
+            let (own, others) = rest.split_at_mut(k);
+            best.push(TopK::new(own));
+            rest = others;
+        }
+
+        let mut buffer = vec![0; SCAN_BUFFER];
+        let mut distances = Vec::new();
+        let mut position = ScanPos::default();
+        while let Some(batch) = self
+            .image
+            .read(|io| scan(io, &index, &mut position, &mut buffer))?
+        {
+            distances.clear();
+            distances.resize(count.saturating_mul(batch.count()), Distance::INVALID);
+            let vectors = vector::Batch::new(
+                index.dim,
+                batch.bytes(),
+                Batch::ELEMENTS.min(batch.bytes().len()),
+                batch.stride(),
+                batch.count(),
+            )?;
+            compute.distances(&prepared, &vectors, &mut distances)?;
+            self.collect(&batch, &distances, &mut best)?;
+        }
+        let answers: Vec<_> = best.into_iter().map(TopK::into_sorted).collect();
+        let paths = self.paths(&answers)?;
+        Ok(answers
+            .iter()
+            .map(|answer| answer.iter().map(|hit| found(hit, &paths)).collect())
+            .collect())
+    }
+
+    fn stat(&mut self) -> Result<model::Stat> {
+        let mut sum = model::Stat {
+            source: "image",
+            isa: Userspace::detect().isa().name(),
+            ..model::Stat::default()
+        };
+        for index in self.list()? {
+            sum.indexes += 1;
+            sum.records = sum.records.saturating_add(index.records);
+            sum.slots = sum.slots.saturating_add(index.slots);
+            sum.segments = sum.segments.saturating_add(index.segments.into());
+            sum.bytes = sum.bytes.saturating_add(index.bytes);
+        }
+        Ok(sum)
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        if self.writable {
+            self.image.close()?;
+        }
+        Ok(())
+    }
+}
+
+impl ImageBackend {
+    /// Offers the records of a batch to every query's collection. Whether a record
+    /// lives is asked only of those that come near enough, and once.
+    fn collect(
+        &self,
+        batch: &Batch<'_>,
+        distances: &[Distance],
+        best: &mut [TopK<'_>],
+    ) -> Result<()> {
+        let mut lives: Vec<Option<bool>> = vec![None; batch.count()];
+        for (top, row) in best.iter_mut().zip(distances.chunks(batch.count().max(1))) {
+            for (number, (distance, lives)) in row.iter().zip(&mut lives).enumerate() {
+                // Most are too far away, which their distance alone tells.
+                let header = match top.farthest() {
+                    Some(farthest) if top.is_full() && *distance > farthest.rank.distance => None,
+                    _ => batch.header(number),
+                };
+                let Some(header) = header else { continue };
+                let rank = Rank {
+                    distance: *distance,
+                    inode: header.ino,
+                    label: header.label,
+                };
+                if !top.admits(&rank) {
+                    continue;
+                }
+                let live = match *lives {
+                    Some(live) => live,
+                    None => *lives.insert(self.image.read(|io| is_live(io, &header))?),
+                };
+                if live {
+                    top.offer(Candidate {
+                        rank,
+                        tag: header.tag,
+                        location: header.generation.into(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A hit. The candidate's `location` is the generation.
+fn found(hit: &Candidate, paths: &HashMap<u64, Vec<u8>>) -> model::Hit {
+    model::Hit {
+        path: paths.get(&hit.rank.inode).cloned().unwrap_or_default(),
+        label: hit.rank.label,
+        tag: hit.tag,
+        inode: hit.rank.inode,
+        generation: hit.location as u32,
+        distance: hit.rank.distance.to_f64(),
+    }
+}
+
+/// The reason alone: the caller names the path.
+fn without_path(error: image::Error) -> Error {
+    match error {
+        image::Error::Path { source, .. } => Error::new(source),
+        error => Error::new(error),
+    }
+}
+
+fn no_record(index: &Index, label: u64) -> impl FnOnce(image::Error) -> Error + '_ {
+    move |error| {
+        if error.is_not_found() {
+            let name = index.name.as_str();
+            anyhow!("no record with label {label} in index {name}")
+        } else {
+            Error::new(error)
+        }
+    }
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The command line: what can be said, and the checks that need nothing but the words
+//! themselves. What is wrong with them ends with exit status 2.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use vector::Metric;
+
+/// Manage and query the vector indexes of a VexFS filesystem.
+///
+/// An index holds vectors of one dimension, which are compared by one metric. A
+/// record of an index belongs to a regular file and has a label, which is unique for
+/// the file, a tag and a vector. Records live and die with their file.
+///
+/// Commands work on a mounted filesystem, and with --img on a device or image file
+/// that is not mounted, without the kernel module, and with the same answers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vexctl",
+    version,
+    disable_help_subcommand = true,
+    after_long_help = EXIT_STATUS
+)]
+pub struct Cli {
+    /// Work on this device or image file, which is not mounted; paths are then those
+    /// inside of it
+    ///
+    /// For a command that only reads, the file is not changed: if its journal has
+    /// something to replay, that happens in memory. Permissions are not looked at:
+    /// who may read the image may read all of it.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub img: Option<PathBuf>,
+
+    /// Print results as JSON
+    ///
+    /// One object, whose member "version" is 1. Later versions of vexctl add members
+    /// and neither remove nor rename any without raising that number.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+EXIT STATUS
+  0  done
+  1  not done, or not all of it: the reason is on standard error
+  2  the command line is wrong";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, list, describe and drop indexes
+    #[command(subcommand, disable_help_subcommand = true)]
+    Index(IndexCommand),
+    /// Store the vector of a record of a file
+    Put(Put),
+    /// Print a record of a file
+    Get(Record),
+    /// Delete a record of a file, or all of them
+    Del(Del),
+    /// Store many vectors, as records of one file or of many
+    Import(Import),
+    /// Find the records that are nearest to vectors
+    Search(Search),
+    /// Print what the filesystem's vector part holds and did
+    Stat(Stat),
+    /// Print a script that completes vexctl's commands in a shell
+    Completions(Completions),
+    /// Print the manual page, or write all of them into a folder
+    Man(Man),
+}
+
+/// The commands for indexes.
+#[derive(Debug, Subcommand)]
+pub enum IndexCommand {
+    /// Create an empty index
+    Create(Create),
+    /// List all indexes in the order of their creation
+    List(Place),
+    /// Describe an index
+    Info(Named),
+    /// Drop an index with all of its records
+    Drop(Named),
+}
+
+/// A filesystem, by any path in it.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Any path on the mount, or in the image
+    pub path: PathBuf,
+}
+
+/// An index of a filesystem.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Any path on the mount, or in the image
+    pub path: PathBuf,
+
+    /// Name of the index
+    #[arg(value_parser = index_name)]
+    pub name: String,
+}
+
+/// `index create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The filesystem and the index.
+    #[command(flatten)]
+    pub index: Named,
+
+    /// Elements of a vector, 1 to 4096
+    #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::DIM_MAX)))]
+    pub dim: u32,
+
+    /// What a distance is
+    #[arg(long, value_name = "M")]
+    pub metric: MetricName,
+
+    /// Permission bits, octal: read to search and get, write to put and delete
+    ///
+    /// The umask does not apply. What a search shows of other users' files is
+    /// decided by the permissions of those files and their directories.
+    #[arg(long, value_name = "OCTAL", default_value = "644", value_parser = mode)]
+    pub mode: u16,
+}
+
+/// Names of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricName {
+    /// The squared Euclidean distance
+    L2,
+    /// One minus the cosine of the angle, 0 to 2
+    Cosine,
+    /// The negated inner product
+    Dot,
+}
+
+impl From<MetricName> for Metric {
+    fn from(name: MetricName) -> Metric {
+        match name {
+            MetricName::L2 => Metric::L2,
+            MetricName::Cosine => Metric::Cosine,
+            MetricName::Dot => Metric::Dot,
+        }
+    }
+}
+
+/// A record.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The regular file that it belongs to
+    pub file: PathBuf,
+
+    /// Name of the index
+    #[arg(value_parser = index_name)]
+    pub name: String,
+
+    /// The record's label
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub label: u64,
+}
+
+/// `put`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// The record.
+    #[command(flatten)]
+    pub record: Record,
+
+    /// The vector: a numpy array (.npy) of binary32 or binary64, or TEXMEX vectors
+    /// (.fvecs), of one row
+    #[arg(long, value_name = "V")]
+    pub npy: PathBuf,
+
+    /// A number to keep with the record
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub tag: u64,
+}
+
+/// `del`.
+#[derive(Debug, Args)]
+pub struct Del {
+    /// The record.
+    #[command(flatten)]
+    pub record: Record,
+
+    /// Delete all records that the file has in the index
+    #[arg(long, conflicts_with = "label")]
+    pub all: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The filesystem and the index; paths of --jsonl are relative to PATH.
+    #[command(flatten)]
+    pub index: Named,
+
+    /// The vectors: a numpy array (.npy) of binary32 or binary64, or TEXMEX vectors
+    /// (.fvecs)
+    #[arg(long, value_name = "ROWS")]
+    pub npy: PathBuf,
+
+    /// Where they belong.
+    #[command(flatten)]
+    pub target: ImportTarget,
+}
+
+/// Where the rows of an import belong.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ImportTarget {
+    /// Make the rows records of this file, labelled by row number, from 0
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Make each row a record of the file that its line in LINES names
+    ///
+    /// A line is a JSON object with "path" (relative to PATH), "offset" (the byte
+    /// offset of the passage in that file, which becomes the label) and optionally
+    /// "tag". There must be as many lines as rows.
+    #[arg(long, value_name = "LINES")]
+    pub jsonl: Option<PathBuf>,
+}
+
+/// `search`.
+#[derive(Debug, Args)]
+pub struct Search {
+    /// The filesystem and the index.
+    #[command(flatten)]
+    pub index: Named,
+
+    /// The queries, one a row: a numpy array (.npy) of binary32 or binary64, or
+    /// TEXMEX vectors (.fvecs)
+    #[arg(long, value_name = "QUERIES")]
+    pub npy: PathBuf,
+
+    /// Hits wanted for each query, 1 to 10000
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::search::SEARCH_K_MAX)))]
+    pub k: u32,
+
+    /// Compare with every record of the index
+    ///
+    /// This version always does.
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// `stat`.
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// The filesystem.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write the pages of vexctl and of all its commands into this folder
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+fn index_name(text: &str) -> Result<String, String> {
+    uapi::name::name_field(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| {
+            "an index name has 1 to 63 bytes, without '/', and no white space at its ends"
+                .to_owned()
+        })
+}
+
+fn mode(text: &str) -> Result<u16, String> {
+    u16::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "an octal number of at most 777".to_owned())
+}
