@@ -8,8 +8,10 @@ use crate::reader::Reader;
 use crate::tree::NodeFault;
 use crate::usage::{Marked, Usage};
 use image::device::{Device, Overlay};
+use layout::geometry::GROUP_BLOCKS;
 use layout::group::GroupDesc;
 use layout::superblock::Super;
+use layout::BLOCK_SIZE;
 use std::collections::BTreeMap;
 
 /// How to check.
@@ -83,7 +85,11 @@ impl Summary {
 pub(crate) struct Check<'a> {
     pub reader: Reader<'a>,
     pub usage: Usage,
-    /// One for every group; `None` if its descriptor could not be read.
+    /// Groups that begin on the device; there can be fewer than the super block says.
+    pub groups: u32,
+    /// Inodes from this number on lie in other groups.
+    pub unknown_from: u64,
+    /// One for each of these groups; `None` if its descriptor could not be read.
     pub descs: Vec<Option<GroupDesc>>,
     pub inodes: Inodes,
     /// From parent pointers; pass 3 uses them up.
@@ -150,6 +156,15 @@ impl Check<'_> {
     }
 }
 
+/// Groups that begin on the device.
+fn groups_on(dev: &dyn Device, sb: &Super) -> u32 {
+    let blocks = dev.size() / BLOCK_SIZE as u64;
+    let groups = blocks.div_ceil(GROUP_BLOCKS);
+    u32::try_from(groups)
+        .unwrap_or(u32::MAX)
+        .min(sb.geometry.groups)
+}
+
 /// Checks the filesystem on `dev`, which is only read: the journal is replayed to memory.
 pub fn check(dev: &dyn Device, options: &Options, observer: &mut dyn Observer) -> Summary {
     let mut summary = Summary::default();
@@ -165,6 +180,8 @@ pub fn check(dev: &dyn Device, options: &Options, observer: &mut dyn Observer) -
     let mut check = Check {
         reader: Reader::new(&overlay, sb),
         usage: Usage::new(sb.geometry),
+        groups: groups_on(&overlay, &sb),
+        unknown_from: u64::MAX,
         descs: Vec::new(),
         inodes: Inodes::default(),
         parents: Vec::new(),

@@ -4,6 +4,7 @@
 use arbitrary::Arbitrary;
 use image::device::{Device, MemDevice};
 use layout::block::BlockKind;
+use layout::superblock::{SUPER_OFFSET, SUPER_SIZE};
 
 #[path = "../../fsck.vexfs/tests/common/mod.rs"]
 pub mod common;
@@ -12,12 +13,12 @@ pub mod common;
 #[derive(Arbitrary, Debug)]
 pub struct Change {
     /// Which of the written blocks.
-    block: u16,
+    block: u8,
     /// Where in it.
     offset: u16,
     /// What to write there.
     bytes: Vec<u8>,
-    /// As which kind of block to seal it; none for other numbers.
+    /// As which kind of block to seal it; other numbers: as a super block in block 0, else not.
     kind: u8,
 }
 
@@ -39,6 +40,12 @@ pub fn forged(changes: &[Change]) -> MemDevice {
         }
         if let Some(kind) = BlockKind::ALL.get(usize::from(change.kind)) {
             layout::block::seal(*kind, &mut data, seed, image::checksum::crc32);
+        } else if number == 0 {
+            // The super block: its checksum stands in the 4 bytes after its magic.
+            let sb = &mut data[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE];
+            sb[8..12].fill(0);
+            let sum = image::checksum::crc32(0, sb);
+            sb[8..12].copy_from_slice(&sum.to_le_bytes());
         }
         common::write_block(&dev, number, &data);
     }

@@ -19,10 +19,11 @@ const WORDS: u32 = (GROUP_BLOCKS / 64) as u32;
 /// Runs the pass.
 pub fn run(check: &mut Check<'_>) {
     let geo = check.reader.sb.geometry;
-    check.begin(7, u64::from(geo.groups - geo.first_group));
+    let groups = check.groups;
+    check.begin(7, u64::from(groups.saturating_sub(geo.first_group)));
     // Inodes ascend, and so do groups: each takes its own from the front.
     let mut next = 0;
-    for g in geo.first_group..geo.groups {
+    for g in geo.first_group..groups {
         let desc = check.descs.get(g as usize).copied().flatten();
         let used = inodes_of(check, g, &mut next);
         blocks(check, g, desc);

@@ -26,11 +26,12 @@ const TABLE_RUN: u32 = 64;
 pub fn run(check: &mut Check<'_>) {
     let geo = check.reader.sb.geometry;
     descriptors(check);
-    let lengths = (geo.first_group..geo.groups).map(|g| u64::from(table_len(check, g)));
+    let groups = check.groups;
+    let lengths = (geo.first_group..groups).map(|g| u64::from(table_len(check, g)));
     let total = lengths.sum();
     check.begin(2, total);
     let mut done = 0;
-    for g in geo.first_group..geo.groups {
+    for g in geo.first_group..groups {
         let len = table_len(check, g);
         let mut at = 0;
         while at < len {
@@ -40,6 +41,10 @@ pub fn run(check: &mut Check<'_>) {
             done += u64::from(n);
             check.progress(done);
         }
+    }
+    if check.unknown_from < geo.ino_end() {
+        let count = geo.ino_end() - check.unknown_from;
+        check.inodes.add_unknown(check.unknown_from, count);
     }
     for number in ino::ROOT..=ino::ORPHANS {
         if matches!(check.inodes.get(number), crate::inodes::Known::Free) {
@@ -77,9 +82,10 @@ fn table_len(check: &Check<'_>, g: u32) -> u32 {
 
 fn descriptors(check: &mut Check<'_>) {
     let geo = check.reader.sb.geometry;
-    for first in (0..geo.groups).step_by(DESCS_PER_BLOCK) {
+    let groups = check.groups;
+    for first in (0..groups).step_by(DESCS_PER_BLOCK) {
         let (block, _) = geo.desc_place(first);
-        let in_block = (first..geo.groups).take(DESCS_PER_BLOCK);
+        let in_block = (first..groups).take(DESCS_PER_BLOCK);
         let data = match check.reader.block(block, BlockKind::Gdt) {
             Ok(data) => data,
             Err(why) => {
@@ -91,7 +97,7 @@ fn descriptors(check: &mut Check<'_>) {
                 }
                 if why == Fault::Outside {
                     // The table runs off the device: so do all groups after this one.
-                    let left = geo.groups as usize - check.descs.len();
+                    let left = groups as usize - check.descs.len();
                     check.descs.extend(std::iter::repeat_n(None, left));
                     return;
                 }

@@ -5,8 +5,7 @@ use crate::check::{Check, Options};
 use crate::problem::{Code, Problem};
 use image::checksum::crc32;
 use image::device::Device;
-use image::format::backups;
-use layout::geometry::{is_backup_group, GROUP_BLOCKS};
+use image::superblock::backup_places;
 use layout::superblock::{RawSuper, Super, STATE_CLEAN, STATE_ERROR};
 use layout::{Block, BLOCK_SIZE};
 
@@ -26,11 +25,8 @@ pub fn find(dev: &dyn Device, options: &Options, report: &mut dyn FnMut(Problem)
         Ok(sb) => return Some(sb),
         Err(why) => report(Problem::new(Code::SuperBad).block(first).detail(why)),
     }
-    // Copies lie at the beginnings of certain groups, and groups at fixed places.
-    let blocks = dev.size() / BLOCK_SIZE as u64;
-    let groups = u32::try_from(blocks.div_ceil(GROUP_BLOCKS)).unwrap_or(u32::MAX);
-    let copies = (1..groups).filter(|g| is_backup_group(*g));
-    for block in copies.map(|g| u64::from(g) * GROUP_BLOCKS) {
+    // Copies lie at fixed places, whatever the super block says.
+    for block in backup_places(dev) {
         if let Ok(sb) = read(dev, block) {
             return Some(sb);
         }
@@ -48,13 +44,15 @@ pub fn find(dev: &dyn Device, options: &Options, report: &mut dyn FnMut(Problem)
 pub fn run(check: &mut Check<'_>, dev: &dyn Device, options: &Options) {
     let sb = check.reader.sb;
     let geo = sb.geometry;
-    let copies: Vec<u64> = backups(&geo).collect();
+    let is_copy = |block: &u64| geo.backup_block(geo.group_of(*block)) == Some(*block);
+    let copies: Vec<u64> = backup_places(dev).filter(is_copy).collect();
     check.begin(0, copies.len() as u64 + 1);
     fields(check, &sb);
     let device = dev.size() / BLOCK_SIZE as u64;
     if device < geo.blocks {
         let what = format!("{device} blocks, not {}", geo.blocks);
         check.report(Problem::new(Code::DeviceTooSmall).detail(what));
+        lose_groups(check);
     }
     // Whichever copy is in use, all others are compared with it.
     let others = std::iter::once(0).chain(copies);
@@ -76,6 +74,18 @@ pub fn run(check: &mut Check<'_>, dev: &dyn Device, options: &Options) {
             }
         }
     }
+}
+
+/// Groups that begin beyond the device are not looked at: a forged super block can name billions of them. What they hold is not known.
+fn lose_groups(check: &mut Check<'_>) {
+    let geo = check.reader.sb.geometry;
+    if check.groups >= geo.groups {
+        return;
+    }
+    check.lost_blocks = true;
+    check.lost_names = true;
+    let first = geo.ino(check.groups.max(geo.first_group), 0);
+    check.unknown_from = first.unwrap_or(u64::MAX);
 }
 
 /// Whether two copies describe the same filesystem: everything that never changes after mkfs.
