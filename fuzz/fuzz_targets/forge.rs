@@ -13,7 +13,7 @@ pub mod common;
 #[derive(Arbitrary, Debug)]
 pub struct Change {
     /// Which of the written blocks.
-    block: u8,
+    block: u16,
     /// Where in it.
     offset: u16,
     /// What to write there.
