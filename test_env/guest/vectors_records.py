@@ -150,9 +150,9 @@ def many_in_one_file(fs, here):
     import numpy as np
 
     rows = np.arange(50_000 * 8, dtype="<f4").reshape(50_000, 8)
-    vexabi.index_create(here, "many", 8)
     path = file_in(here)
     before = fs.free()
+    vexabi.index_create(here, "many", 8)
     with open(path, "rb+") as file:
         for start in range(0, len(rows), 10_000):
             batch = rows[start : start + 10_000]
