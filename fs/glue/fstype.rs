@@ -3,7 +3,7 @@
 
 use super::blocks::{Reader, Seal, SIZE};
 use super::deferred::Deferred;
-use super::error::Shown;
+use super::error::{is_stopped, Shown};
 use super::inode::{self, transact};
 use super::mount::{Failure, Meta, Mount};
 use super::VexFs;
@@ -124,6 +124,12 @@ impl FileSystem for VexFs {
                 e
             )
         })?;
+        if !sb.is_clean() {
+            pr_info!(
+                "(device {}): not unmounted cleanly; its journal was replayed\n",
+                new.id()
+            );
+        }
         if journal.max_credits() < MIN_CREDITS {
             pr_err!(
                 "(device {}): the journal of {} blocks is too small; 4096 are needed\n",
@@ -208,14 +214,18 @@ impl FileSystem for VexFs {
             return Ok(());
         }
         // A commit flushes what was written before it; without one, flush here.
-        match started {
-            Some(tid) if journal.commit_will_flush(tid) => journal.commit(tid),
-            Some(tid) => {
-                journal.commit(tid)?;
-                mount.device().flush()
-            }
-            None => mount.device().flush(),
+        let flushes = started.is_some_and(|tid| journal.commit_will_flush(tid));
+        if let Some(tid) = started {
+            let committed = journal.commit(tid);
+            committed.inspect_err(|_| _ = is_stopped(sb))?;
         }
+        if is_stopped(sb) {
+            return Err(code::EIO);
+        }
+        if flushes {
+            return Ok(());
+        }
+        mount.device().flush()
     }
 
     fn freeze(sb: &SuperBlock<Self>) -> Result {
@@ -262,9 +272,9 @@ impl FileSystem for VexFs {
             mount.set_commit_interval(seconds);
         }
         match (sb.is_read_only(), read_only) {
-            (false, true) if !mount.has_failed() => end_writing(mount),
+            (false, true) if !is_stopped(sb) => end_writing(mount),
             (true, false) => {
-                if mount.has_failed() {
+                if is_stopped(sb) {
                     pr_err!(
                         "(device {}): stopped by an error; unmount it and run fsck.vexfs\n",
                         sb.id()
