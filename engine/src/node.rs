@@ -225,6 +225,15 @@ pub fn entry_insert(
     Some(true)
 }
 
+/// Gives entry `i` of an internal node another key; the order must stay.
+#[must_use]
+pub fn entry_set_key(body: &mut [u8], kind: TreeKind, i: usize, k: &Key) -> Option<()> {
+    if i >= count(body) {
+        return None;
+    }
+    k.write(body, at(i, kind.entry_size())?, kind.key_words())
+}
+
 /// Removes entry `i` of an internal node.
 #[must_use]
 pub fn entry_remove(body: &mut [u8], kind: TreeKind, i: usize) -> Option<()> {

@@ -36,6 +36,21 @@ impl Path {
             .ok_or(Error::Internal("level outside a path"))
     }
 
+    /// The smallest key that belongs into the path's node of `level`: the nearest separator left of the path.
+    fn lower_bound<R: ReadBlocks>(&self, io: &R, kind: TreeKind, level: u8) -> Result<Key> {
+        let mut above = level.saturating_add(1);
+        while above <= self.root {
+            let (block, i) = self.step(above)?;
+            if i != 0 {
+                let data = io.read(block, BlockKind::Node)?;
+                let key = node::key(body(&data), kind, false, i);
+                return key.ok_or(Error::corrupt(block, ODD));
+            }
+            above = above.saturating_add(1);
+        }
+        Ok(Key::MIN)
+    }
+
     /// Descends to the leaf for `key`.
     fn descend<R: ReadBlocks>(
         io: &R,
@@ -236,7 +251,19 @@ fn insert_child<T: Transaction>(
         let (parent, child) = path.step(level)?;
         let odd = Error::corrupt(parent, ODD);
         let i = child.saturating_add(1);
+        let low = if child == 0 {
+            Some(path.lower_bound(cx.io, kind, level)?)
+        } else {
+            None
+        };
         let mut data = cx.io.modify(parent, BlockKind::Node)?;
+        if let Some(low) = low {
+            // The first child also has what lies below its key, so once the nodes before it are gone a separator
+            // inside it may be smaller than that key.
+            if node::key(body(&data), kind, false, 0).ok_or(odd)? >= separator {
+                node::entry_set_key(body_mut(&mut data), kind, 0, &low).ok_or(odd)?;
+            }
+        }
         if node::entry_insert(body_mut(&mut data), kind, i, &separator, new).ok_or(odd)? {
             return Ok(());
         }
