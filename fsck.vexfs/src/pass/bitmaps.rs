@@ -33,7 +33,7 @@ pub fn run(check: &mut Check<'_>) {
 }
 
 /// Word `n` of a bitmap block.
-fn word(bits: &Block, n: u32) -> u64 {
+pub fn word(bits: &Block, n: u32) -> u64 {
     u64_at(bits, HEADER_SIZE + n as usize * 8).unwrap_or(u64::MAX)
 }
 

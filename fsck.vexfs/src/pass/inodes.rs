@@ -4,6 +4,7 @@
 
 use crate::check::Check;
 use crate::inodes::{Info, Link};
+use crate::pass::bitmaps::word;
 use crate::problem::{Code, Problem};
 use crate::reader::{Fault, Reader};
 use crate::tree::{walk, NodeFault, Tree, Visitor};
@@ -71,7 +72,7 @@ fn table_len(check: &Check<'_>, g: u32) -> u32 {
             .block(geo.inode_bitmap(g), BlockKind::InodeBitmap)
         {
             Ok(bits) => {
-                let used = |i: &u32| engine::bitmap::all(&bits, *i, 1, true);
+                let used = |i: &u32| word(&bits, i / 64) & 1 << (i % 64) != 0;
                 let last = (0..geo.inodes_per_group).rev().find(used);
                 last.map_or(0, |i| i / INODES_PER_BLOCK as u32 + 1)
             }

@@ -5,7 +5,7 @@ use crate::check::Check;
 use crate::problem::{Code, Problem};
 use image::device::Device;
 use image::journal::{Journal, Region};
-use image::{Error, JournalFault};
+use image::Error;
 
 /// Checks the journal and replays it to `overlay`.
 pub fn run(check: &mut Check<'_>, overlay: &dyn Device) {
@@ -36,13 +36,11 @@ pub fn run(check: &mut Check<'_>, overlay: &dyn Device) {
         Err(e) => {
             let problem = Problem::new(Code::JournalLog);
             check.report(match &e {
-                Error::Journal { block, reason, .. } => problem.block(*block).detail(fault(reason)),
+                Error::Journal { block, reason, .. } => {
+                    problem.block(*block).detail(reason.to_string())
+                }
                 other => problem.detail(other.to_string()),
             });
         }
     }
-}
-
-fn fault(reason: &JournalFault) -> String {
-    reason.to_string()
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::device::MemDevice;
+use layout::geometry::GROUP_BLOCKS;
 use layout::superblock::Super;
 
 fn read(dev: &MemDevice, block: u64) -> Block {
