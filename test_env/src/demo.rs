@@ -121,12 +121,14 @@ pub fn run() -> Result<()> {
     }
     let (device, _) = Disk::volatile(&disk)?;
     let guest = Guest::start(&setup, Config::with_disks([device]))?;
+    let checked = show(&guest, "fsck.vexfs -n /dev/vdb | tail -n 2")?;
+    ensure!(
+        checked.contains("replayed"),
+        "the journal has nothing to replay"
+    );
     show(&guest, "insmod /host/vexfs.ko")?;
     show(&guest, &format!("mount -t vexfs /dev/vdb {MOUNT}"))?;
-    show(
-        &guest,
-        "dmesg | grep -i -E 'vexfs.*(recover|replay|journal|mounted)|JBD2.*recover' || true",
-    )?;
+    show(&guest, "dmesg | grep -E 'vexfs|JBD2' | tail -n 3")?;
     let found = show(&guest, &search(1, 3))?;
     ensure!(found.contains("notes/"), "no note was found");
     show(&guest, &format!("ls {MOUNT} | head -4; df -h {MOUNT}"))?;
