@@ -23,7 +23,7 @@ impl INodeOperations for VexFs {
     }
 
     fn check_writable(inode: &INode<Self>) -> Result {
-        if inode.sb().mount().has_failed() {
+        if super::error::is_stopped(inode.sb()) {
             return Err(code::EROFS);
         }
         Ok(())

@@ -58,6 +58,32 @@ pub(super) fn change_failed(sb: &SuperBlock<VexFs>, ino: u64, e: Error) -> kerne
     errno(e)
 }
 
+/// Whether the mount was stopped by an error. If jbd2 has stopped the journal by itself, after an I/O error, that is reported and acted on
+/// once, here.
+pub(super) fn is_stopped(sb: &SuperBlock<VexFs>) -> bool {
+    let mount = sb.mount();
+    if mount.journal().is_aborted() && mount.set_failed() {
+        pr_err!(
+            "error (device {}): the journal was stopped by an I/O error\n",
+            sb.id()
+        );
+        if mount.on_error() == OnError::Panic {
+            task::panic_machine(c"vexfs: journal error, and the mount option errors=panic");
+        }
+        mount.note_error(
+            0,
+            Error::Io {
+                block: mount.sb().geometry.journal_start,
+            },
+        );
+        if !sb.is_read_only() {
+            pr_err!("(device {}): mounted read-only from now on\n", sb.id());
+            sb.force_read_only();
+        }
+    }
+    mount.has_failed()
+}
+
 /// Reports `e` and acts on it. `torn`: the running transaction holds half of an operation, so that there is no going on,
 /// whatever the mount option says.
 fn metadata_error(sb: &SuperBlock<VexFs>, ino: u64, e: Error, torn: bool) {

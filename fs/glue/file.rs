@@ -6,7 +6,7 @@
 //! never runs ahead of data. A file of up to [`INLINE_MAX`] bytes lies in its inode and is written through the journal.
 
 use super::blocks::{Reader, Txn, SIZE};
-use super::error::read_failed;
+use super::error::{is_stopped, read_failed};
 use super::inode::{self, transact};
 use super::mount::Failure;
 use super::VexFs;
@@ -204,7 +204,7 @@ impl MappingOperations for VexFs {
         if !request.write || request.zero && !matches!(found.extent, Place::Inline(_)) {
             return Ok(found);
         }
-        if inode.sb().mount().has_failed() {
+        if is_stopped(inode.sb()) {
             return Err(code::EROFS);
         }
         let end = request.pos.saturating_add(request.len);

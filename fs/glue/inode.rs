@@ -5,7 +5,7 @@
 //! attributes that the kernel changes by itself, which [`record`] writes at once.
 
 use super::blocks::Txn;
-use super::error::read_failed;
+use super::error::{is_stopped, read_failed};
 use super::mount::Failure;
 use super::VexFs;
 use crate::vfs::{
@@ -234,7 +234,7 @@ pub(super) fn record(inode: &INode<VexFs>) -> Result {
 /// Makes the last change of an inode durable.
 pub(super) fn commit(inode: &INode<VexFs>) -> Result {
     let mount = inode.sb().mount();
-    if mount.has_failed() {
+    if is_stopped(inode.sb()) {
         return Err(code::EIO);
     }
     let journal = mount.journal();
@@ -242,7 +242,9 @@ pub(super) fn commit(inode: &INode<VexFs>) -> Result {
     let flushed = match inode.data().last_change() {
         Some(tid) => {
             let will_flush = journal.commit_will_flush(tid);
-            journal.commit(tid)?;
+            journal
+                .commit(tid)
+                .inspect_err(|_| _ = is_stopped(inode.sb()))?;
             will_flush
         }
         None => false,
@@ -283,7 +285,7 @@ fn steps(
 /// The inode leaves memory. Without links it is freed on disk.
 pub(super) fn evict(inode: &INode<VexFs>) {
     let sb = inode.sb();
-    if inode.nlink() != 0 || sb.is_read_only() || sb.mount().has_failed() {
+    if inode.nlink() != 0 || sb.is_read_only() || is_stopped(sb) {
         return;
     }
     let _writing = sb.internal_write();

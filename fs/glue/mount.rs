@@ -4,12 +4,12 @@
 
 use super::blocks::{Reader, Seal, Txn, SIZE};
 use super::deferred::Deferred;
-use super::error::{change_failed, errno};
+use super::error::{change_failed, errno, is_stopped};
 use super::ioctl::Counters;
 use super::VexFs;
 use crate::vfs::{
-    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Journal, RwSemaphore, SuperBlock,
-    Tid,
+    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Handle, Journal, RwSemaphore,
+    SuperBlock, Tid,
 };
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -137,14 +137,14 @@ impl Mount {
         self.journal.set_commit_interval(seconds);
     }
 
-    /// Whether an error has stopped the mount.
+    /// Whether an error has stopped the mount, or the journal by itself; [`is_stopped`] also acts on the latter.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.failed.load(Ordering::Acquire) || self.journal.is_aborted()
     }
 
-    /// An error stops the mount.
-    pub(super) fn set_failed(&self) {
-        self.failed.store(true, Ordering::Release);
+    /// An error stops the mount. Says whether none had.
+    pub(super) fn set_failed(&self) -> bool {
+        !self.failed.swap(true, Ordering::AcqRel)
     }
 
     /// Reads metadata. `f` may look at blocks, but not wait for a transaction, take the last reference of an inode, or call this again.
@@ -197,14 +197,15 @@ impl Mount {
         f: &mut impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
     ) -> Result<(X, Tid), (Failure, bool)> {
         let kernel = |e| (Failure::Kernel(e), false);
-        if self.has_failed() {
+        if is_stopped(sb) {
             return Err(kernel(code::EROFS));
         }
         let wanted = Credits {
             blocks: credits,
             revokes: credits.saturating_add(FORGET_CREDITS),
         };
-        let handle = self.journal.start(wanted).map_err(kernel)?;
+        let start = self.journal.start(wanted);
+        let handle = start.inspect_err(|_| _ = is_stopped(sb)).map_err(kernel)?;
         let tid = handle.tid();
         let (result, waiting) = {
             let mut guard = self.meta.write();
@@ -231,11 +232,11 @@ impl Mount {
         };
         match result {
             Ok(x) => {
-                handle.stop().map_err(kernel)?;
+                stop(sb, handle).map_err(kernel)?;
                 Ok((x, tid))
             }
             Err(e) if e.is_clean() => {
-                handle.stop().map_err(kernel)?;
+                stop(sb, handle).map_err(kernel)?;
                 Err((Failure::Clean(e), waiting))
             }
             Err(e) => {
@@ -295,6 +296,11 @@ impl Mount {
         self.device.write(0, &mut *block)?;
         self.device.flush()
     }
+}
+
+/// Closes a handle.
+fn stop(sb: &SuperBlock<VexFs>, handle: Handle<'_, Seal, SIZE>) -> Result {
+    handle.stop().inspect_err(|_| _ = is_stopped(sb))
 }
 
 /// Why a transaction did not happen.
