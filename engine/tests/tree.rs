@@ -12,6 +12,7 @@ use layout::block::{BlockKind, HEADER_SIZE};
 use layout::btree::{Key, TreeKind};
 use layout::inode::{ForkFormat, Inode};
 use proptest::prelude::*;
+use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -100,11 +101,12 @@ impl Subject {
         let (key, which) = (self.key(k), self.which);
         let v = Self::value(&key, len);
         let r = self.change(|cx, i| tree::insert(cx, i, which, &key, &v));
-        if self.model.contains_key(&key) {
-            assert_eq!(r, Err(Error::Exists));
-        } else {
-            r.unwrap();
-            self.model.insert(key, v);
+        match self.model.entry(key) {
+            Entry::Occupied(_) => assert_eq!(r, Err(Error::Exists)),
+            Entry::Vacant(e) => {
+                r.unwrap();
+                e.insert(v);
+            }
         }
     }
 
@@ -122,7 +124,7 @@ impl Subject {
                 let r = self
                     .fs
                     .with(|cx| tree::replace(cx, &mut inode, which, &key, &v));
-                if let std::collections::btree_map::Entry::Occupied(mut e) = self.model.entry(key) {
+                if let Entry::Occupied(mut e) = self.model.entry(key) {
                     r.unwrap();
                     assert!(self.fs.changed() <= credits);
                     e.insert(v);
