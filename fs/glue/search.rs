@@ -78,7 +78,7 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
         seen: Table::new(usize::MAX)?,
     };
     let mut visible = Visible::new(file, s.paths, s.paths_capacity)?;
-    let mut scanner = Scanner::new()?;
+    let mut scanner = Scanner::new(&index, count)?;
     let mut ask_first = false;
     while results.progress.iter().any(|p| !p.complete) {
         round(

@@ -19,20 +19,28 @@ const SECTION: usize = 64 * 1024;
 /// Distances that are computed before they are looked at.
 const DISTANCES: usize = 64 * 1024;
 
-/// Memory and vector unit for passes.
+/// Memory and vector unit for passes over one index.
 pub(super) struct Scanner {
     buf: KVVec<u8>,
     out: KVVec<Distance>,
+    /// Records that are compared at a time.
+    section: usize,
     fpu: KernelFpu,
     computed: u64,
 }
 
 impl Scanner {
-    /// For up to [`DISTANCES`] queries.
-    pub(super) fn new() -> Result<Self> {
+    /// For up to `queries` queries of `index`.
+    pub(super) fn new(index: &Index, queries: usize) -> Result<Self> {
+        let stride = slot_size(index.vector_bytes());
+        let section = (SECTION.checked_div(stride).unwrap_or(1))
+            .min(DISTANCES.checked_div(queries).unwrap_or(1))
+            .max(1);
+        let distances = section.saturating_mul(queries);
         Ok(Self {
             buf: request::buffer(STEP.max(MAX_SLOT_SIZE))?,
-            out: KVVec::from_elem(Distance::INVALID, DISTANCES, GFP_KERNEL_ACCOUNT)?,
+            out: KVVec::from_elem(Distance::INVALID, distances, GFP_KERNEL_ACCOUNT)?,
+            section,
             fpu: KernelFpu::new(),
             computed: 0,
         })
@@ -60,10 +68,6 @@ impl Scanner {
         collections: &mut [TopK<'_>],
         mut admit: impl FnMut(&SlotHeader) -> Result<bool>,
     ) -> Result {
-        let stride = slot_size(index.vector_bytes());
-        let section = (SECTION.checked_div(stride).unwrap_or(1))
-            .min(DISTANCES.checked_div(queries.count()).unwrap_or(1))
-            .max(1);
         let mut pos = ScanPos::default();
         loop {
             if task::fatal_signal_pending() {
@@ -79,7 +83,7 @@ impl Scanner {
             };
             let mut first = 0usize;
             while first < batch.count() {
-                let count = batch.count().saturating_sub(first).min(section);
+                let count = batch.count().saturating_sub(first).min(self.section);
                 let out = self
                     .out
                     .get_mut(..count.saturating_mul(queries.count()))
