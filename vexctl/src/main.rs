@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match vexctl::cmd::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vexctl: {error:#}");
+            eprintln!("vexctl: {}", vexctl::output::reasons(&error));
             ExitCode::FAILURE
         }
     }

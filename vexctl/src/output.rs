@@ -50,6 +50,21 @@ pub fn write_all(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result
     }
 }
 
+/// An error and its causes on one line. Some errors tell their cause themselves: it is
+/// not told again.
+#[must_use]
+pub fn reasons(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !line.ends_with(&cause) {
+            line.push_str(": ");
+            line.push_str(&cause);
+        }
+    }
+    line
+}
+
 /// A bar on standard error if that is a terminal and no program reads along.
 #[must_use]
 pub fn progress(json: bool, rows: Option<u64>) -> ProgressBar {

@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use common::{add_file, distance, hits, Fixture, Numbers};
 use engine::namei::RenameFlags;
 use image::{Image, Mode};
 use serde_json::json;
+use vexctl::input::Vectors;
 
 const METRICS: [&str; 3] = ["l2", "cosine", "dot"];
 
@@ -402,4 +406,101 @@ fn reading_leaves_the_image_as_it_is() {
     // What writes replays it for good.
     fs.text(&words!["put", "/b", "i", "--npy", &row]);
     assert_eq!(fs.json(&["index", "info", "/", "i"])["index"]["records"], 2);
+}
+
+/// 12,000 real vectors, as documentation's paragraphs have them, against the
+/// neighbours that numpy computed.
+#[test]
+fn real_vectors_and_their_known_neighbours() {
+    let Some(folder) = std::env::var_os("VEXFS_TEST_DATA").map(std::path::PathBuf::from) else {
+        println!("NOT RUN: VEXFS_TEST_DATA does not name a folder with real vectors");
+        return;
+    };
+    let lines = folder.join("kdoc12k_base.jsonl");
+    let places: Vec<(String, u64)> = std::fs::read_to_string(&lines)
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let path = line["path"].as_str().unwrap().to_owned();
+            (path, line["offset"].as_u64().unwrap())
+        })
+        .collect();
+    let mut paths: Vec<&str> = places.iter().map(|(path, _)| path.as_str()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let fs = Fixture::new(&paths);
+    fs.index("docs", 384, "cosine");
+    let base = folder.join("kdoc12k_base.npy");
+    let done = fs.json(&words![
+        "import", "/", "docs", "--npy", &base, "--jsonl", &lines
+    ]);
+    assert_eq!(done["stored"], places.len());
+    let asked = folder.join("kdoc12k_query.npy");
+    let value = fs.json(&words![
+        "search", "/", "docs", "--npy", &asked, "-k", "10", "--exact"
+    ]);
+    let found = hits(&value);
+
+    let (rows, queries) = (rows_of(&base), rows_of(&asked));
+    let truth = neighbours_of(&folder.join("kdoc12k_truth.npy"));
+    let row_of: HashMap<&(String, u64), usize> = (0..)
+        .zip(&places)
+        .map(|(row, place)| (place, row))
+        .collect();
+    assert_eq!(row_of.len(), rows.len(), "a place of its own for each row");
+    assert_eq!(found.len(), queries.len());
+    for (number, (hits, query)) in found.iter().zip(&queries).enumerate() {
+        assert_eq!(hits.len(), 10);
+        for (rank, (path, label, found)) in hits.iter().enumerate() {
+            let what = format!("query {number}, rank {rank}: {path}, {label}");
+            let row = row_of[&(path.clone(), *label)];
+            let wanted = distance("cosine", &rows[row], query);
+            // Relative down to 1e-10, where rounding is all there is: some queries are
+            // rows of the base (docs/decisions/010-distance-definition.md).
+            assert!(
+                (found - wanted).abs() <= 1e-5 * wanted.max(1e-10),
+                "{what}: {found:e} {wanted:e}"
+            );
+            // The known neighbours are those of binary32 sums, which cannot tell all
+            // rows apart.
+            let known = truth[number][rank] as usize;
+            let theirs = distance("cosine", &rows[known], query);
+            assert!(row == known || (wanted - theirs).abs() <= 1e-6, "{what}");
+        }
+    }
+    // All in binary64, which takes its time, for some of them.
+    for (hits, query) in found.iter().zip(&queries).take(25) {
+        let expected = nearest("cosine", &rows, query, 10);
+        expect_nearest(hits, &expected, |row| places[row].clone());
+    }
+    println!("{} vectors, {} queries", rows.len(), queries.len());
+}
+
+fn rows_of(path: &Path) -> Vec<Vec<f32>> {
+    let mut vectors = Vectors::open(path).unwrap();
+    let (mut rows, mut row) = (Vec::new(), Vec::new());
+    while vectors.next_row(&mut row).unwrap() {
+        let elements = row.chunks_exact(4);
+        rows.push(
+            elements
+                .map(|e| f32::from_le_bytes(e.try_into().unwrap()))
+                .collect(),
+        );
+        row.clear();
+    }
+    rows
+}
+
+/// The rows of an array of 100 little-endian int32 each.
+fn neighbours_of(path: &Path) -> Vec<Vec<i32>> {
+    let file = std::fs::read(path).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([file[8], file[9]]));
+    let text = String::from_utf8_lossy(&file[10..header]);
+    assert!(text.contains("'<i4'") && text.contains(", 100)"), "{text}");
+    let numbers: Vec<i32> = file[header..]
+        .chunks_exact(4)
+        .map(|e| i32::from_le_bytes(e.try_into().unwrap()))
+        .collect();
+    numbers.chunks_exact(100).map(<[i32]>::to_vec).collect()
 }
