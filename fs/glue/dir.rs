@@ -206,9 +206,12 @@ impl DirectoryOperations for VexFs {
                 target.as_ref(),
             )
         };
-        let (done, tid) = transact(sb, from.dir.ino(), credits, |cx| {
+        // Four inodes are too much for a kernel stack.
+        let mut done = KBox::new(rename::Renamed::default(), GFP_KERNEL)?;
+        let ((), tid) = transact(sb, from.dir.ino(), credits, |cx| {
             cx.now = now;
-            namei::rename(cx, from.dir.ino(), from.name, to.dir.ino(), to.name, flags)
+            let (old, new) = (from.dir.ino(), to.dir.ino());
+            rename::rename_into(cx, old, from.name, new, to.name, flags, &mut done)
         })?;
         refresh(from.dir, &done.old_dir, tid);
         if let Some(new_dir) = &done.new_dir {
