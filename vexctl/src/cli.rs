@@ -21,7 +21,7 @@ use vector::Metric;
     name = "vexctl",
     version,
     disable_help_subcommand = true,
-    after_long_help = EXIT_STATUS
+    after_long_help = format!("Exit status:\n{EXIT_STATUS}")
 )]
 pub struct Cli {
     /// Work on this device or image file, which is not mounted; paths are then those
@@ -45,11 +45,32 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_STATUS: &str = "\
-EXIT STATUS
-  0  done
+/// Exit status, for help and manual.
+pub const EXIT_STATUS: &str = "  0  done
   1  not done, or not all of it: the reason is on standard error
   2  the command line is wrong";
+
+/// JSON output, for the manual.
+pub const JSON_OUTPUT: &str = "\
+Every result is one object with \"version\": 1 and these members:
+
+  index list          indexes: [{name, id, dim, metric, element,
+                      mode, uid, gid, records, slots, segments,
+                      bytes, created}]
+  index create, info  index: such an object
+  index drop          index: the name, dropped
+  put, import         index, stored: number of records
+  del                 index, deleted: number of records
+  get                 path, index, label, tag, elements: [numbers]
+  search              index, metric, k, queries: [{query: row,
+                      hits: [{path, label, tag, inode,
+                      generation, distance}]}]
+  stat                source, isa, indexes, records, slots,
+                      segments, bytes; on a mount since_mount:
+                      {queries, distances, puts, deletes}
+
+Distances are binary64, printed in full. Paths of hits are
+relative to the root of the filesystem.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

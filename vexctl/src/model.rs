@@ -131,9 +131,6 @@ pub struct Changed {
     /// Records stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<u64>,
-    /// Files that they belong to, each counted once for every run of rows.
-    #[serde(skip)]
-    pub files: Option<u64>,
     /// Records deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted: Option<u64>,

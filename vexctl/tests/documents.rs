@@ -38,7 +38,7 @@ fn manual_pages_are_those_of_the_project() {
         assert!(kept[name] == *page, "{name} differs: vexctl man docs/man");
     }
     assert_eq!(vexctl(&["man"]), made["vexctl.1"]);
-    for said in ["EXIT STATUS", "index", "import", "search"] {
+    for said in ["EXIT STATUS", "JSON OUTPUT", "index", "import", "search"] {
         assert!(made["vexctl.1"].contains(said), "{said}");
     }
 }
@@ -58,7 +58,7 @@ fn help_and_version() {
     assert!(vexctl(&["--version"]).starts_with("vexctl "));
     let help = vexctl(&["--help"]);
     assert!(
-        help.contains("--img <FILE>") && help.contains("EXIT STATUS"),
+        help.contains("--img <FILE>") && help.contains("Exit status"),
         "{help}"
     );
     assert!(vexctl(&["index", "create", "--help"]).contains("octal"));

@@ -160,8 +160,7 @@ impl Backend for KernelBackend {
             deleted: 0,
             reserved: [0; 2],
         };
-        sys::plain(self.fd(), &mut request).map_err(of_record(index, label.unwrap_or(0)))?;
-        Ok(request.deleted)
+        sys::delete(self.fd(), &mut request).map_err(of_record(index, label.unwrap_or(0)))
     }
 
     fn put_many(

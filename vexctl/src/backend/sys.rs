@@ -45,29 +45,54 @@ pub trait Plain: Request {}
 impl Plain for IndexCreate {}
 impl Plain for IndexInfo {}
 impl Plain for IndexDrop {}
-impl Plain for Delete {}
 impl Plain for Stats {}
 
 /// Makes a request. A signal that was no reason to end (being stopped and continued,
-/// say) is no reason to give up either.
+/// say) is no reason to give up either: these requests can be repeated.
+///
+/// # Safety
+/// As for [`once`].
+unsafe fn call<T: Request>(fd: BorrowedFd<'_>, request: &mut T) -> Result<(), Errno> {
+    loop {
+        // SAFETY: the caller answers for it.
+        match unsafe { once(fd, request) } {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Makes a request, once.
 ///
 /// # Safety
 /// Every address in `request` must lead to as much memory as the request says, which
 /// the kernel may read, or write if the field is described as *out*.
-unsafe fn call<T: Request>(fd: BorrowedFd<'_>, request: &mut T) -> Result<(), Errno> {
+unsafe fn once<T: Request>(fd: BorrowedFd<'_>, request: &mut T) -> Result<(), Errno> {
+    // SAFETY: the structure's first field tells the kernel its size, at most that of
+    // T, which is borrowed mutably; the caller answers for addresses.
+    let result = unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            T::NUMBER as _,
+            std::ptr::from_mut::<T>(request),
+        )
+    };
+    Errno::result(result).map(|_| ())
+}
+
+/// Deletes records as `request` says; returns how many. After a signal it goes on.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn delete(fd: BorrowedFd<'_>, request: &mut Delete) -> Result<u64, Errno> {
+    let mut deleted = 0u64;
     loop {
-        // SAFETY: the request number encodes a structure of `size` bytes at most as
-        // long as T, which is borrowed mutably; the caller answers for addresses.
-        let result = unsafe {
-            libc::ioctl(
-                fd.as_raw_fd(),
-                T::NUMBER as _,
-                std::ptr::from_mut::<T>(request),
-            )
-        };
-        match Errno::result(result) {
-            Err(Errno::EINTR) => {}
-            result => return result.map(|_| ()),
+        // SAFETY: the request carries no addresses.
+        let result = unsafe { once(fd, request) };
+        match result {
+            Err(Errno::EINTR) => deleted = deleted.saturating_add(request.deleted),
+            Ok(()) => return Ok(deleted.saturating_add(request.deleted)),
+            Err(errno) => return Err(errno),
         }
     }
 }
