@@ -5,7 +5,7 @@
 /// What the kernel prints when it is not well. Compared without regard to case.
 const SIGNS: &[&str] = &[
     "] warning: ",
-    "bug:",
+    "] bug: ",
     "kernel bug at",
     "oops:",
     "general protection fault",
@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn a_clean_log_is_clean() {
         assert!(defects(
-            "[    1.0] vexfs: mounted vdb\n[    1.2] EXT4-fs (vda): mounted filesystem\n"
+            "[    0.1] ..MP-BIOS bug: 8254 timer not connected to IO-APIC\n\
+             [    1.0] vexfs: mounted vdb\n[    1.2] EXT4-fs (vda): mounted filesystem\n"
         )
         .is_empty());
     }

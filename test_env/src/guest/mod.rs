@@ -215,7 +215,7 @@ impl Guest {
         .arg(setup.initramfs.path())
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic {}",
+            "console=ttyS0 quiet panic=-1 oops=panic no_timer_check {}",
             config.parameters
         ))
         .arg("-chardev");
