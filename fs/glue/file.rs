@@ -295,8 +295,8 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
             let mut reached = last;
             if what.unwritten && from < last {
-                let n = extent::convert(cx, &mut loaded, from, last.saturating_sub(from))?;
-                reached = from.saturating_add(n.max(1));
+                reached = extent::convert(cx, &mut loaded, from, last.saturating_sub(from))?
+                    .max(from.saturating_add(1));
             }
             if reached >= last {
                 // A truncation may have come in between; the size in memory knows.

@@ -308,6 +308,31 @@ def mmap_beyond_end(fs, here):
 
 
 @suite.test
+def fragmented_space(fs, here):
+    """One write over preallocated space in a hundred pieces is kept, direct or through the cache."""
+    pieces = 100
+    files = [
+        os.open(here / name, os.O_CREAT | os.O_RDWR, 0o644) for name in ("direct", "cached")
+    ]
+    for number in range(pieces + 1):
+        for file in files:
+            os.posix_fallocate(file, number * PAGE, PAGE)
+    data = b"".join(bytes([number + 1]) * PAGE for number in range(pieces))
+    with mmap.mmap(-1, len(data)) as memory:  # aligned as direct I/O wants it
+        memory.write(data)
+        direct = os.open(here / "direct", os.O_RDWR | os.O_DIRECT)
+        expect_equal(os.pwritev(direct, [memory], PAGE), len(data), "bytes written")
+        os.close(direct)
+    expect_equal(os.pwrite(files[1], data, PAGE), len(data), "bytes written")
+    for file in files:
+        os.fsync(file)
+        os.close(file)
+    fs.cycle()
+    for name in ("direct", "cached"):
+        expect_contents(here / name, bytes(PAGE) + data, f"{name}, after a remount")
+
+
+@suite.test
 def append_from_many(fs, here):
     """Eight processes appending records with O_APPEND lose none and tear none."""
     children = []
