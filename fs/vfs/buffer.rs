@@ -11,8 +11,8 @@
 //! several guards live at once, so a table of borrows decides at run time, as `RefCell` does. Put [`Buffers`] behind a
 //! [`super::RwSemaphore`] and the compiler checks the rest. Guards cannot outlive the lock or the handle that they were made under.
 
-use super::{bindings, code, to_result, BlockDevice, Handle, Result};
-use core::cell::{Cell, UnsafeCell};
+use super::borrow::{BorrowSlot, BorrowTable};
+use super::{bindings, code, to_result, BlockDevice, BlockSeal, Handle, Result};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -154,7 +154,7 @@ impl<const SIZE: usize> Buffers<SIZE> {
         verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
     ) -> Result<Buffer<SIZE>, E> {
         if kind >= MAX_KINDS {
-            return Err(Error::from(code::EINVAL).into());
+            return Err(code::EINVAL.into());
         }
         let buffer = self.get(block)?;
         if !buffer.verified_as(kind) {
@@ -382,185 +382,4 @@ impl<const SIZE: usize> DerefMut for BufMut<'_, SIZE> {
         // SAFETY: As in `deref`.
         unsafe { &mut *self.buffer.data() }
     }
-}
-
-/// Number of blocks that may be guarded at once in an update.
-const MAX_BORROWS: usize = 64;
-
-/// One entry: the block, and how many shared guards it has, or -1 for an exclusive one; 0 is a free entry.
-#[derive(Clone, Copy)]
-struct Borrow {
-    block: u64,
-    count: i32,
-}
-
-/// Who guards what inside an update.
-struct BorrowTable {
-    entries: [Cell<Borrow>; MAX_BORROWS],
-    _not_sync: PhantomData<UnsafeCell<()>>,
-}
-
-impl BorrowTable {
-    fn new() -> Self {
-        Self {
-            entries: [const { Cell::new(Borrow { block: 0, count: 0 }) }; MAX_BORROWS],
-            _not_sync: PhantomData,
-        }
-    }
-
-    fn clear(&mut self) {
-        for entry in &self.entries {
-            entry.set(Borrow { block: 0, count: 0 });
-        }
-    }
-
-    /// The entry of `block`, or else a free one.
-    fn find(&self, block: u64) -> Result<&Cell<Borrow>> {
-        let mut free = None;
-        for entry in &self.entries {
-            let e = entry.get();
-            if e.count == 0 {
-                free = free.or(Some(entry));
-            } else if e.block == block {
-                return Ok(entry);
-            }
-        }
-        free.ok_or(code::EDEADLK)
-    }
-
-    fn share(&self, block: u64) -> Result<BorrowSlot<'_>> {
-        let entry = self.find(block)?;
-        let count = entry.get().count;
-        if count < 0 {
-            return Err(code::EDEADLK);
-        }
-        entry.set(Borrow {
-            block,
-            count: count.saturating_add(1),
-        });
-        Ok(BorrowSlot { entry })
-    }
-
-    fn exclude(&self, block: u64) -> Result<BorrowSlot<'_>> {
-        let entry = self.find(block)?;
-        if entry.get().count != 0 {
-            return Err(code::EDEADLK);
-        }
-        entry.set(Borrow { block, count: -1 });
-        Ok(BorrowSlot { entry })
-    }
-}
-
-/// One borrow, given back when dropped.
-struct BorrowSlot<'a> {
-    entry: &'a Cell<Borrow>,
-}
-
-impl Drop for BorrowSlot<'_> {
-    fn drop(&mut self) {
-        let Borrow { block, count } = self.entry.get();
-        self.entry.set(Borrow {
-            block,
-            count: if count > 0 { count - 1 } else { 0 },
-        });
-    }
-}
-
-/// How blocks are sealed when their transaction commits: a checksum over their final contents is stored in them.
-pub(crate) trait BlockSeal<const SIZE: usize>: Send + Sync + 'static {
-    /// Seals `data`, the contents of `block`, which was changed as a block of `kind`. Called under a spin lock; it may not sleep, and may
-    /// only change bytes that hold the checksum.
-    fn seal(&self, kind: u32, block: u64, data: &mut [u8; SIZE]);
-}
-
-/// jbd2's triggers, one for each kind of block.
-///
-/// # Invariants
-///
-/// Every entry's `owner` points to `seal` of the same table. The table does not move.
-pub(crate) struct SealTable<S, const SIZE: usize> {
-    inner: KBox<SealInner<S>>,
-}
-
-struct SealInner<S> {
-    seal: S,
-    entries: [Trigger<S>; MAX_KINDS as usize],
-}
-
-#[repr(C)]
-struct Trigger<S> {
-    trigger: UnsafeCell<bindings::jbd2_buffer_trigger_type>,
-    owner: *const S,
-    kind: u32,
-}
-
-// SAFETY: The table is not changed after it was made; `S` is `Send` and `Sync`.
-unsafe impl<S: Send + Sync, const SIZE: usize> Send for SealTable<S, SIZE> {}
-// SAFETY: As above.
-unsafe impl<S: Send + Sync, const SIZE: usize> Sync for SealTable<S, SIZE> {}
-
-impl<S: BlockSeal<SIZE>, const SIZE: usize> SealTable<S, SIZE> {
-    /// Makes the table.
-    pub(crate) fn new(seal: S) -> Result<Self> {
-        let mut inner = KBox::new(
-            SealInner {
-                seal,
-                entries: [const {
-                    Trigger {
-                        trigger: UnsafeCell::new(bindings::jbd2_buffer_trigger_type {
-                            t_frozen: Some(frozen::<S, SIZE>),
-                            t_abort: None,
-                        }),
-                        owner: core::ptr::null(),
-                        kind: 0,
-                    }
-                }; MAX_KINDS as usize],
-            },
-            GFP_KERNEL,
-        )?;
-        let owner: *const S = &inner.seal;
-        let mut kind = 0;
-        for entry in &mut inner.entries {
-            entry.owner = owner;
-            entry.kind = kind;
-            kind += 1;
-        }
-        // INVARIANT: All owners were just set, and a box does not move what is in it.
-        Ok(Self { inner })
-    }
-
-    /// The seal.
-    pub(crate) fn seal(&self) -> &S {
-        &self.inner.seal
-    }
-
-    fn trigger(&self, kind: u32) -> Option<*mut bindings::jbd2_buffer_trigger_type> {
-        self.inner
-            .entries
-            .get(kind as usize)
-            .map(|e| e.trigger.get())
-    }
-}
-
-/// jbd2 calls this when a block's contents are final.
-///
-/// # Safety
-///
-/// `trigger` must come from [`SealTable::trigger`] of a living table, `bh` must be valid, and `data` must point to `size` bytes.
-unsafe extern "C" fn frozen<S: BlockSeal<SIZE>, const SIZE: usize>(
-    trigger: *mut bindings::jbd2_buffer_trigger_type,
-    bh: *mut bindings::buffer_head,
-    data: *mut c_void,
-    size: usize,
-) {
-    if size != SIZE {
-        return;
-    }
-    let trigger: *const Trigger<S> = trigger.cast();
-    // SAFETY: The trigger is the first field of an entry of a living table, whose owner is valid by its invariant.
-    let (seal, kind) = unsafe { (&*(*trigger).owner, (*trigger).kind) };
-    // SAFETY: The buffer is valid.
-    let block = unsafe { (*bh).b_blocknr };
-    // SAFETY: jbd2 gives `size` bytes that no handle changes now. Shared guards may exist; see `BufRef::deref`.
-    seal.seal(kind, block, unsafe { &mut *data.cast() });
 }

@@ -21,6 +21,8 @@
 //! | [`export`] | [`ExportOperations`]: file handles |
 //! | [`device`] | [`BlockDevice`] |
 //! | [`buffer`] | [`Buffers`]: verified metadata blocks, shared and exclusive guards |
+//! | `borrow` | who guards which block inside an update |
+//! | [`seal`] | [`BlockSeal`]: checksums stored when a transaction commits |
 //! | [`journal`] | [`Journal`], [`Handle`]: jbd2 |
 //! | [`rwsem`] | [`RwSemaphore`] |
 //! | [`open_file`] | [`OpenFile`]: files named by descriptor |
@@ -48,12 +50,19 @@ pub(crate) mod attr;
     non_upper_case_globals,
     unreachable_pub,
     unsafe_op_in_unsafe_fn,
-    clippy::all
+    clippy::all,
+    clippy::as_ptr_cast_mut,
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks
 )]
 mod bindings {
     pub(super) use kernel::bindings::*;
     include!(env!("VEXFS_BINDINGS"));
 }
+mod borrow;
 pub(crate) mod buffer;
 pub(crate) mod caller;
 pub(crate) mod checksum;
@@ -68,6 +77,7 @@ pub(crate) mod journal;
 pub(crate) mod mapping;
 pub(crate) mod open_file;
 pub(crate) mod rwsem;
+pub(crate) mod seal;
 pub(crate) mod simd;
 pub(crate) mod super_block;
 pub(crate) mod symlink;
@@ -77,7 +87,7 @@ pub(crate) mod xattr;
 #[doc(inline)]
 pub(crate) use self::{
     attr::{Access, FileFlags, INodeOperations, IdMap, Owner, Stat, Time},
-    buffer::{BlockSeal, BufMut, BufRef, Buffers, SealTable, Update},
+    buffer::{BufMut, BufRef, Buffers, Update},
     device::BlockDevice,
     dir::{DirEmitter, DirectoryOperations, FileType, NewEntry, RenameMode, RenameSide},
     export::ExportOperations,
@@ -88,6 +98,7 @@ pub(crate) use self::{
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
     open_file::OpenFile,
     rwsem::RwSemaphore,
+    seal::{BlockSeal, SealTable},
     simd::KernelFpu,
     super_block::{FlushKind, NewSuperBlock, StatFs, SuperBlock},
     symlink::SymlinkOperations,
