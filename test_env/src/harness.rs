@@ -46,7 +46,7 @@ impl Context {
     }
 }
 
-/// Runs the workspace's tests. Those of a crate are counted as cargo reports
+/// Runs the workspace's tests, in the profile that checks for overflows. Those of a crate are counted as cargo reports
 /// them; a crate that does not build, or crashes, counts as a failure.
 ///
 /// # Errors
@@ -55,7 +55,7 @@ pub fn host_tests() -> Result<Count> {
     let mut count = Count::default();
     let mut child = Command::new(tools::cargo_program())
         .current_dir(project::root())
-        .args(["test", "--workspace", "--no-fail-fast", "--release"])
+        .args(["test", "--workspace", "--no-fail-fast"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
