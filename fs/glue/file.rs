@@ -251,7 +251,7 @@ impl MappingOperations for VexFs {
         let len = usize::try_from(end).map_err(|_| code::EFBIG)?;
         let data = bytes.get(..len.min(INLINE_MAX)).ok_or(code::EIO)?;
         let sb = inode.sb();
-        let (_, tid) = sb.mount().transact(sb, inode.ino(), STORE_CREDITS, |cx| {
+        let ((), tid) = sb.mount().transact(sb, inode.ino(), STORE_CREDITS, |cx| {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
             extent::set_inline(&mut loaded, data)?;
             engine::inode::store(cx, &loaded)?;
@@ -384,7 +384,7 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
 fn make_room_for_growth(inode: &INode<VexFs>) -> Result {
     let sb = inode.sb();
     let mut buffer = KBox::new([0u8; SIZE], GFP_KERNEL)?;
-    let (_, tid) = transact(
+    let ((), tid) = transact(
         sb,
         inode.ino(),
         |io| allocate_credits(io, inode.ino()),

@@ -227,7 +227,7 @@ impl Mount {
                 },
                 privileged: task::is_privileged(),
             });
-            drop(txn);
+            // `txn` is not used any more, so what it borrowed is free again.
             (result, meta.deferred.total() != 0)
         };
         match result {

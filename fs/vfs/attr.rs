@@ -96,8 +96,11 @@ pub(crate) struct FileFlags {
     pub(crate) noatime: bool,
 }
 
+/// Leads to one flag.
+type Field = fn(&mut FileFlags) -> &mut bool;
+
 impl FileFlags {
-    const BITS: [(u32, fn(&mut FileFlags) -> &mut bool); 5] = [
+    const BITS: [(u32, Field); 5] = [
         (bindings::RVFS_S_SYNC, |f| &mut f.sync),
         (bindings::RVFS_S_DIRSYNC, |f| &mut f.dirsync),
         (bindings::RVFS_S_APPEND, |f| &mut f.append),
@@ -163,7 +166,7 @@ impl Stat<'_> {
     pub(crate) fn set_btime(&mut self, t: Time) {
         self.stat.btime = bindings::timespec64 {
             tv_sec: t.sec,
-            tv_nsec: t.nsec as _,
+            tv_nsec: t.nsec as isize,
         };
         self.stat.result_mask |= bindings::STATX_BTIME;
     }

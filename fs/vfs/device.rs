@@ -81,7 +81,7 @@ impl BlockDevice {
                 pos / 512,
                 data.as_mut_ptr().cast(),
                 data.len(),
-                op as _,
+                op as u32,
             )
         })
     }

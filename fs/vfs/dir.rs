@@ -453,10 +453,8 @@ unsafe extern "C" fn fsync<T: DirectoryOperations>(
     data_only: c_int,
 ) -> c_int {
     // SAFETY: The file is an open directory.
-    status(
-        unsafe { inode_of::<T>(bindings::rvfs_file_inode(file)) }
-            .and_then(|dir| T::sync_dir(dir, data_only != 0)),
-    )
+    let dir = unsafe { inode_of::<T>(bindings::rvfs_file_inode(file)) };
+    status(dir.and_then(|dir| T::sync_dir(dir, data_only != 0)))
 }
 
 unsafe extern "C" fn ioctl<T: DirectoryOperations>(
@@ -466,7 +464,7 @@ unsafe extern "C" fn ioctl<T: DirectoryOperations>(
 ) -> c_long {
     // SAFETY: The file is an open directory of this type.
     let result = unsafe { super::FileRef::from_raw(file) }
-        .and_then(|file| T::dir_ioctl(&file, cmd, super::IoctlArg::new(arg as usize)));
+        .and_then(|file| T::dir_ioctl(&file, cmd, super::IoctlArg::new(arg)));
     match result {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,

@@ -117,7 +117,7 @@ unsafe extern "C" fn fh_to_dentry<T: ExportOperations>(
         bindings::fid_type_FILEID_INO64_GEN,
         bindings::fid_type_FILEID_INO64_GEN_PARENT,
     ];
-    if !known.contains(&(kind as _)) {
+    if !known.contains(&(kind as u32)) {
         return core::ptr::null_mut();
     }
     // SAFETY: Called by the kernel for a mounted super block, with a handle of this length.
@@ -130,7 +130,7 @@ unsafe extern "C" fn fh_to_parent<T: ExportOperations>(
     len: c_int,
     kind: c_int,
 ) -> *mut bindings::dentry {
-    if kind as u32 != bindings::fid_type_FILEID_INO64_GEN_PARENT as u32 {
+    if kind as u32 != bindings::fid_type_FILEID_INO64_GEN_PARENT {
         return core::ptr::null_mut();
     }
     // SAFETY: As in `fh_to_dentry`.

@@ -421,7 +421,7 @@ unsafe extern "C" fn ioctl<T: FileOperations>(
 ) -> c_long {
     // SAFETY: The file is open and of this type.
     let result = unsafe { FileRef::<T>::from_raw(file) }
-        .and_then(|file| T::ioctl(&file, cmd, IoctlArg::new(arg as usize)));
+        .and_then(|file| T::ioctl(&file, cmd, IoctlArg::new(arg)));
     match result {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,

@@ -145,8 +145,9 @@ impl<T: FileSystem> Registration<T> {
         unsafe {
             (*raw).name = T::NAME.as_char_ptr();
             (*raw).owner = kernel::module::this_module::<T::Module>().as_ptr();
-            (*raw).fs_flags =
-                (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as _;
+            (*raw).fs_flags = (bindings::FS_REQUIRES_DEV
+                | bindings::FS_ALLOW_IDMAP
+                | bindings::FS_MGTIME) as c_int;
             (*raw).init_fs_context = Some(init_fs_context::<T>);
             (*raw).kill_sb = Some(kill_sb::<T>);
         }

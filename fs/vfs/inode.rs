@@ -401,9 +401,8 @@ impl<'a, T: FileSystem> NewINode<'a, T> {
         }
         // INVARIANT: The reference of `self` moves on.
         // SAFETY: The inode is not null.
-        Ok(ARef {
-            ptr: unsafe { NonNull::new_unchecked(inode.cast()) },
-        })
+        let ptr = unsafe { NonNull::new_unchecked(inode.cast()) };
+        Ok(ARef { ptr })
     }
 }
 
@@ -545,13 +544,13 @@ impl<T: FileSystem> INode<T> {
     /// Space in units of 512 bytes.
     pub(crate) fn sectors(&self) -> u64 {
         // SAFETY: The inode is valid.
-        unsafe { (&raw const (*self.as_ptr()).i_blocks).read_volatile() as u64 }
+        unsafe { (&raw const (*self.as_ptr()).i_blocks).read_volatile() }
     }
 
     /// Sets it.
     pub(crate) fn set_sectors(&self, sectors: u64) {
         // SAFETY: The inode is valid.
-        unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors as _) };
+        unsafe { (&raw mut (*self.as_ptr()).i_blocks).write_volatile(sectors) };
     }
 
     /// Access time.

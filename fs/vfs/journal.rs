@@ -128,9 +128,8 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
         let blocks = i32::try_from(credits.blocks).map_err(|_| code::ENOSPC)?;
         let revokes = i32::try_from(credits.revokes).map_err(|_| code::ENOSPC)?;
         // SAFETY: The journal is valid, and the task has no handle.
-        let handle =
-            from_err_ptr(unsafe { bindings::rvfs_journal_start(self.as_ptr(), blocks, revokes) })?;
-        let handle = NonNull::new(handle).ok_or(code::EIO)?;
+        let handle = unsafe { bindings::rvfs_journal_start(self.as_ptr(), blocks, revokes) };
+        let handle = NonNull::new(from_err_ptr(handle)?).ok_or(code::EIO)?;
         // SAFETY: The handle was just opened, so its transaction is running.
         let tid = Tid(unsafe { bindings::rvfs_handle_tid(handle.as_ptr()) });
         // INVARIANT: Just opened, by this task.

@@ -58,11 +58,9 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> SealTable<S, SIZE> {
             GFP_KERNEL,
         )?;
         let owner: *const S = &inner.seal;
-        let mut kind = 0;
-        for entry in &mut inner.entries {
+        for (entry, kind) in inner.entries.iter_mut().zip(0..MAX_KINDS) {
             entry.owner = owner;
             entry.kind = kind;
-            kind += 1;
         }
         // INVARIANT: All owners were just set, and a box does not move what is in it.
         Ok(Self { inner })

@@ -93,8 +93,8 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         let max = i64::try_from(max_file_size).unwrap_or(bindings::RVFS_MAX_LFS_FILESIZE);
         // SAFETY: The super block is ours alone.
         unsafe {
-            (*self.sb).s_magic = magic as _;
-            (*self.sb).s_maxbytes = max.min(bindings::RVFS_MAX_LFS_FILESIZE);
+            (*self.sb).s_magic = magic as usize;
+            (*self.sb).s_maxbytes = max;
             (*self.sb).s_max_links = max_links;
         }
     }
@@ -388,15 +388,15 @@ unsafe extern "C" fn statfs<T: FileSystem>(
     status(T::statfs(sb).map(|s| {
         // SAFETY: The kernel gives a structure to fill.
         unsafe {
-            (*out).f_type = i64::from(s.magic) as _;
-            (*out).f_bsize = i64::from(s.block_size) as _;
-            (*out).f_frsize = i64::from(s.block_size) as _;
+            (*out).f_type = s.magic as isize;
+            (*out).f_bsize = s.block_size as isize;
+            (*out).f_frsize = s.block_size as isize;
             (*out).f_blocks = s.blocks;
             (*out).f_bfree = s.free;
             (*out).f_bavail = s.available;
             (*out).f_files = s.files;
             (*out).f_ffree = s.files_free;
-            (*out).f_namelen = i64::from(s.name_max) as _;
+            (*out).f_namelen = s.name_max as isize;
             (*out).f_fsid = bindings::__kernel_fsid_t {
                 val: [s.fsid as i32, (s.fsid >> 32) as i32],
             };

@@ -31,8 +31,9 @@ pub(crate) struct NoFs {
 /// Opens such a scope. Scopes nest; they must be closed in reverse order, which values on the stack are.
 pub(crate) fn nofs() -> NoFs {
     // SAFETY: Changes a flag of the current task, which `drop` restores.
+    let flags = unsafe { bindings::rvfs_memalloc_nofs_save() };
     NoFs {
-        flags: unsafe { bindings::rvfs_memalloc_nofs_save() },
+        flags,
         _not_send: PhantomData,
     }
 }
