@@ -86,11 +86,9 @@ pub(super) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut binding
 }
 
 pub(super) unsafe extern "C" fn free_inode<T: FileSystem>(inode: *mut bindings::inode) {
-    // SAFETY: The inode is in a slot of this cache, and nobody looks at it any more.
-    unsafe {
-        let cache = super::fs_type::TypeInfo::of((*inode).i_sb).inode_cache;
-        bindings::kmem_cache_free(cache, slot_of::<T>(inode).cast());
-    }
+    // The cache is found by the memory: this runs after a grace period, when the super block may be gone.
+    // SAFETY: The inode is in a slot of a slab cache, and nobody looks at it any more.
+    unsafe { bindings::kfree(slot_of::<T>(inode).cast()) };
 }
 
 /// An inode of a mount of `T`, filled.
