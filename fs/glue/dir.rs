@@ -73,7 +73,7 @@ impl VexFs {
 fn remove_credits(
     dir: &INode<VexFs>,
     inode: &INode<VexFs>,
-) -> impl FnOnce(&super::blocks::Reader<'_>) -> engine::Result<u32> {
+) -> impl Fn(&super::blocks::Reader<'_>) -> engine::Result<u32> {
     let (d, i) = (dir.ino(), inode.ino());
     move |io| {
         remove::remove_credits(

@@ -39,10 +39,8 @@ fn mapping(
     mapped: Mapped,
     data: Option<InlineData>,
 ) -> Mapping {
-    let dirty = inode
-        .data()
-        .last_change()
-        .is_some_and(|tid| !inode.sb().mount().journal().is_committed(tid));
+    let journal = inode.sb().mount().journal();
+    let dirty = !journal.is_committed(inode.data().last_change());
     let (offset, len, extent) = match (mapped, data) {
         (Mapped::Extent(e), _) => {
             let at = e.start.saturating_mul(BLOCK);

@@ -11,7 +11,7 @@ use super::VexFs;
 use crate::vfs::{
     self, code, ARef, Attributes, FileFlags, INode, INodeKind, NewINode, Result, SuperBlock, Tid,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use engine::inode::SetAttributes;
 use engine::orphan::{self, Cursor, Progress};
 use engine::{Cx, Error};
@@ -32,20 +32,20 @@ pub(crate) struct InodeData {
     disk_size: AtomicU64,
     /// Raised when blocks of the file change place or state.
     map_version: AtomicU64,
-    /// Last transaction that changed the inode: number, and bit 32 set once there was one.
-    last_tid: AtomicU64,
+    /// Last transaction that may have changed the inode.
+    last_tid: AtomicU32,
     /// Birth.
     btime: Time,
 }
 
-const HAS_TID: u64 = 1 << 32;
-
 impl InodeData {
-    fn new(inode: &Inode) -> Self {
+    /// `latest` is the youngest transaction: whoever changed the inode before it came into memory, and is not known any more, did
+    /// so in that one or an older one.
+    fn new(inode: &Inode, latest: Tid) -> Self {
         Self {
             disk_size: AtomicU64::new(inode.size),
             map_version: AtomicU64::new(0),
-            last_tid: AtomicU64::new(0),
+            last_tid: AtomicU32::new(latest.0),
             btime: inode.btime,
         }
     }
@@ -72,20 +72,16 @@ impl InodeData {
 
     /// Transaction `tid` changed the inode.
     pub(super) fn changed_in(&self, tid: Tid) {
-        let newer = |old: u64| {
-            let keep = old & HAS_TID != 0 && tid.is_before(Tid(old as u32));
-            (!keep).then_some(HAS_TID | u64::from(tid.0))
-        };
+        let newer = |old: u32| Tid(old).is_before(tid).then_some(tid.0);
         // Callers may come here in another order than their transactions had.
         let _ = self
             .last_tid
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
     }
 
-    /// The last transaction that changed it, since it is in memory.
-    pub(super) fn last_change(&self) -> Option<Tid> {
-        let v = self.last_tid.load(Ordering::Acquire);
-        (v & HAS_TID != 0).then_some(Tid(v as u32))
+    /// The last transaction that may have changed it.
+    pub(super) fn last_change(&self) -> Tid {
+        Tid(self.last_tid.load(Ordering::Acquire))
     }
 
     /// Birth.
@@ -168,14 +164,21 @@ pub(super) fn fill(new: NewINode<'_, VexFs>, inode: &Inode) -> Result<ARef<INode
             INodeKind::special(inode.mode, decode_rdev(inode.rdev))
         }
     };
-    new.fill(&attributes(inode), kind, InodeData::new(inode))
+    // Asked for after the inode was read, so it is not older than what was read.
+    let latest = new.sb().mount().journal().latest();
+    new.fill(&attributes(inode), kind, InodeData::new(inode, latest))
 }
 
-/// Shows what a transaction made of an inode: everything but the size of regular files, which callers see to.
+/// Shows what an operation on names, attributes or records made of an inode: links, space, change time, and of a directory also size and
+/// modification time. The rest is the kernel's: it may have newer values in memory, which are about to be recorded.
 pub(super) fn refresh(inode: &INode<VexFs>, now: &Inode, tid: Tid) {
-    inode.update(&attributes(now));
+    let a = attributes(now);
+    inode.set_nlink(a.nlink);
+    inode.set_sectors(a.sectors);
+    inode.set_ctime(a.ctime);
     if now.is_dir() {
-        inode.set_size(now.size);
+        inode.set_mtime(a.mtime);
+        inode.set_size(a.size);
     }
     inode.data().changed_in(tid);
 }
@@ -191,41 +194,53 @@ pub(super) fn refresh_cached(sb: &SuperBlock<VexFs>, now: &Inode, tid: Tid) {
 pub(super) fn transact<X>(
     sb: &SuperBlock<VexFs>,
     ino: u64,
-    credits: impl FnOnce(&super::blocks::Reader<'_>) -> Result<u32, Error>,
-    f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+    credits: impl Fn(&super::blocks::Reader<'_>) -> Result<u32, Error>,
+    mut f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
 ) -> Result<(X, Tid), Failure> {
     let mount = sb.mount();
-    let credits = mount.read(credits).map_err(|e| match e.is_clean() {
+    let refused = |e: Error| match e.is_clean() {
         true => Failure::Clean(e),
         false => Failure::Kernel(read_failed(sb, ino, e)),
-    })?;
-    mount.transact(sb, ino, credits.saturating_add(SLACK), f)
+    };
+    let mut wanted = mount.read(&credits).map_err(refused)?.saturating_add(SLACK);
+    loop {
+        // While the handle was waited for, others may have made the trees higher: then it is asked for again.
+        let enough = |io: &super::blocks::Reader<'_>| Ok(credits(io)? <= wanted);
+        match mount.transact_if(sb, ino, wanted, &enough, &mut f)? {
+            Some(done) => return Ok(done),
+            None => wanted = mount.read(&credits).map_err(refused)?.saturating_add(SLACK),
+        }
+    }
 }
 
 /// Records attributes that the kernel changed in memory.
 pub(super) fn record(inode: &INode<VexFs>) -> Result {
     let sb = inode.sb();
-    let a = inode.attributes();
     let time = |t: vfs::Time| {
         Some(Time {
             sec: t.sec,
             nsec: t.nsec,
         })
     };
-    let set = SetAttributes {
-        mode: Some(a.mode),
-        uid: Some(a.uid),
-        gid: Some(a.gid),
-        atime: time(a.atime),
-        mtime: time(a.mtime),
-        ctime: time(a.ctime),
-        ..SetAttributes::default()
-    };
     let (_, tid) = sb.mount().transact(
         sb,
         inode.ino(),
         engine::inode::SET_ATTRIBUTES_CREDITS,
-        |cx| engine::inode::set_attributes(cx, inode.ino(), &set),
+        |cx| {
+            // Taken inside: who changes an attribute records it after that, so that the last record has the last of each. Taken
+            // before, an access time recorded late could bring back a mode that chmod(2) has replaced.
+            let a = inode.attributes();
+            let set = SetAttributes {
+                mode: Some(a.mode),
+                uid: Some(a.uid),
+                gid: Some(a.gid),
+                atime: time(a.atime),
+                mtime: time(a.mtime),
+                ctime: time(a.ctime),
+                ..SetAttributes::default()
+            };
+            engine::inode::set_attributes(cx, inode.ino(), &set)
+        },
     )?;
     inode.data().changed_in(tid);
     Ok(())
@@ -239,16 +254,11 @@ pub(super) fn commit(inode: &INode<VexFs>) -> Result {
     }
     let journal = mount.journal();
     // Data that was written before is made durable by the commit's flush, or by one of our own.
-    let flushed = match inode.data().last_change() {
-        Some(tid) => {
-            let will_flush = journal.commit_will_flush(tid);
-            journal
-                .commit(tid)
-                .inspect_err(|_| _ = is_stopped(inode.sb()))?;
-            will_flush
-        }
-        None => false,
-    };
+    let tid = inode.data().last_change();
+    let flushed = journal.commit_will_flush(tid);
+    journal
+        .commit(tid)
+        .inspect_err(|_| _ = is_stopped(inode.sb()))?;
     if !flushed {
         mount.device().flush()?;
     }

@@ -173,11 +173,24 @@ impl Mount {
         sb: &SuperBlock<VexFs>,
         ino: u64,
         credits: u32,
-        mut f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+        f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
     ) -> Result<(X, Tid), Failure> {
+        self.transact_if(sb, ino, credits, &|_| Ok(true), f)?
+            .ok_or(Failure::Kernel(code::EIO))
+    }
+
+    /// As [`Mount::transact`], if `enough` says under the lock that `credits` are enough; `None` and nothing done if they are not.
+    pub(super) fn transact_if<X>(
+        &self,
+        sb: &SuperBlock<VexFs>,
+        ino: u64,
+        credits: u32,
+        enough: &dyn Fn(&Reader<'_>) -> Result<bool, Error>,
+        mut f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
+    ) -> Result<Option<(X, Tid)>, Failure> {
         let mut retried = false;
         loop {
-            match self.attempt(sb, ino, credits, &mut f) {
+            match self.attempt(sb, ino, credits, enough, &mut f) {
                 Err((Failure::Clean(Error::NoSpace), waiting)) if waiting && !retried => {
                     retried = true;
                     self.journal.force_commit().map_err(Failure::Kernel)?;
@@ -194,8 +207,9 @@ impl Mount {
         sb: &SuperBlock<VexFs>,
         ino: u64,
         credits: u32,
+        enough: &dyn Fn(&Reader<'_>) -> Result<bool, Error>,
         f: &mut impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
-    ) -> Result<(X, Tid), (Failure, bool)> {
+    ) -> Result<Option<(X, Tid)>, (Failure, bool)> {
         let kernel = |e| (Failure::Kernel(e), false);
         if is_stopped(sb) {
             return Err(kernel(code::EROFS));
@@ -211,21 +225,30 @@ impl Mount {
             let mut guard = self.meta.write();
             let meta = &mut *guard;
             meta.deferred.release(|tid| self.journal.is_committed(tid));
+            let enough = enough(&Reader {
+                buffers: &meta.buffers,
+                sb: &self.sb,
+            });
+            if matches!(enough, Ok(false)) {
+                return Ok(None);
+            }
             let now = task::now();
             let txn = Txn {
                 update: meta.buffers.update(&handle),
                 sb: &self.sb,
                 deferred: RefCell::new(&mut meta.deferred),
             };
-            let result = f(&mut Cx {
-                io: &txn,
-                space: &mut meta.space,
-                groups: &mut meta.groups,
-                now: Time {
-                    sec: now.sec,
-                    nsec: now.nsec,
-                },
-                privileged: task::is_privileged(),
+            let result = enough.and_then(|_| {
+                f(&mut Cx {
+                    io: &txn,
+                    space: &mut meta.space,
+                    groups: &mut meta.groups,
+                    now: Time {
+                        sec: now.sec,
+                        nsec: now.nsec,
+                    },
+                    privileged: task::is_privileged(),
+                })
             });
             // `txn` is not used any more, so what it borrowed is free again.
             (result, meta.deferred.total() != 0)
@@ -233,7 +256,7 @@ impl Mount {
         match result {
             Ok(x) => {
                 stop(sb, handle).map_err(kernel)?;
-                Ok((x, tid))
+                Ok(Some((x, tid)))
             }
             Err(e) if e.is_clean() => {
                 stop(sb, handle).map_err(kernel)?;

@@ -602,6 +602,12 @@ impl<T: FileSystem> INode<T> {
         }
     }
 
+    /// Sets the change time.
+    pub(crate) fn set_ctime(&self, t: Time) {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::rvfs_set_ctime(self.as_ptr(), t.sec, t.nsec) };
+    }
+
     /// Sets the change time to now, finer if somebody has seen the last one, and gives it.
     pub(crate) fn touch_ctime(&self) -> Time {
         // SAFETY: The inode is valid.
