@@ -19,7 +19,6 @@ use engine::inode::STORE_CREDITS;
 use engine::namei::size;
 use engine::{Cx, Error};
 use kernel::prelude::*;
-use layout::extent::Extent;
 use layout::inode::{ForkFormat, Inode, INLINE_MAX};
 use layout::BLOCK_SIZE;
 
@@ -142,13 +141,10 @@ fn allocate_credits(io: &Reader<'_>, ino: u64) -> Result<u32, Error> {
         .saturating_add(STORE_CREDITS))
 }
 
-/// What making space gave.
-enum Made {
-    Existing(Mapped),
-    New(Extent),
-}
-
 /// Maps for a write: space is made if there is none.
+///
+/// What is remembered of the inode in memory is changed inside the transaction, step by step with the inode on disk: if there is no
+/// space for the second step, the first has been done. And the version belongs to the mapping only if nobody changes it in between.
 fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Mapping> {
     let sb = inode.sb();
     let mount = sb.mount();
@@ -159,7 +155,11 @@ fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Mapping> {
         .saturating_sub(first)
         .clamp(1, MAX_ALLOCATE);
     let mut buffer = KBox::new([0u8; SIZE], GFP_KERNEL)?;
-    let ((made, now), tid) = transact(
+    let changed = |now: &Inode| {
+        inode.data().remapped();
+        inode.set_sectors(now.blocks.saturating_mul(BLOCK / 512));
+    };
+    let ((mapped, new, version), tid) = transact(
         sb,
         inode.ino(),
         |io| allocate_credits(io, inode.ino()),
@@ -168,6 +168,8 @@ fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Mapping> {
             if loaded.data.format == ForkFormat::Inline {
                 move_out(cx, &mut loaded, mount.device(), &mut buffer)?;
                 engine::inode::store(cx, &loaded)?;
+                changed(&loaded);
+                inode.data().changed_in(cx.io.update.handle().tid());
             }
             match extent::map(cx.io, &loaded, first)? {
                 Mapped::Hole { len } => {
@@ -177,22 +179,17 @@ fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Mapping> {
                         .buffers()
                         .forget_aliases(extent.start, u64::from(extent.len));
                     engine::inode::store(cx, &loaded)?;
-                    Ok((Made::New(extent), loaded))
+                    changed(&loaded);
+                    Ok((Mapped::Extent(extent), true, inode.data().map_version()))
                 }
-                other => Ok((Made::Existing(other), loaded)),
+                other => Ok((other, false, inode.data().map_version())),
             }
         },
     )?;
-    inode.data().remapped();
     inode.data().changed_in(tid);
-    inode.set_sectors(now.blocks.saturating_mul(BLOCK / 512));
-    let version = inode.data().map_version();
-    Ok(match made {
-        Made::New(extent) => Mapping {
-            new: true,
-            ..mapping(inode, pos, version, Mapped::Extent(extent), None)
-        },
-        Made::Existing(mapped) => mapping(inode, pos, version, mapped, None),
+    Ok(Mapping {
+        new,
+        ..mapping(inode, pos, version, mapped, None)
     })
 }
 
@@ -206,23 +203,24 @@ impl MappingOperations for VexFs {
             return Err(code::EROFS);
         }
         let end = request.pos.saturating_add(request.len);
+        // Faults and direct I/O write to blocks: they do not come to `end` with what was written, or not under the folio's lock.
+        let other_way = request.fault || request.direct;
         match found.extent {
             Place::Mapped(_) | Place::Unwritten(_) => return Ok(found),
-            Place::Inline(_) if end <= INLINE_MAX as u64 && !request.fault => return Ok(found),
+            Place::Inline(_) if end <= INLINE_MAX as u64 && !other_way => return Ok(found),
             // A file without blocks and without size beyond the inode can begin its life there.
             Place::Hole
                 if end <= INLINE_MAX as u64
-                    && !request.fault
+                    && !other_way
                     && inode.size() <= INLINE_MAX as u64
                     && inode.data().disk_size() <= INLINE_MAX as u64
                     && inode.sectors() == 0 =>
             {
                 let data = InlineData::new(&[], INLINE_MAX)?;
-                let version = inode.data().map_version();
                 return Ok(mapping(
                     inode,
                     request.pos,
-                    version,
+                    found.cookie,
                     Mapped::Inline,
                     Some(data),
                 ));
@@ -245,12 +243,21 @@ impl MappingOperations for VexFs {
         if !(request.write || request.zero) || written == 0 {
             return Ok(());
         }
-        let end = request.pos.saturating_add(written).max(inode.size());
+        // What is zeroed behind the size is zero in the inode already, and the size is not moved by it.
+        let end = match request.zero {
+            true if request.pos >= inode.size() => return Ok(()),
+            true => inode.size(),
+            false => request.pos.saturating_add(written).max(inode.size()),
+        };
         let len = usize::try_from(end).map_err(|_| code::EFBIG)?;
         let data = bytes.get(..len.min(INLINE_MAX)).ok_or(code::EIO)?;
         let sb = inode.sb();
         let ((), tid) = sb.mount().transact(sb, inode.ino(), STORE_CREDITS, |cx| {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
+            if matches!(loaded.data.format, ForkFormat::Leaf | ForkFormat::Tree) {
+                // A fault has moved the file to a block since the folio was unlocked, and made the folio dirty: it has the data.
+                return Ok(());
+            }
             extent::set_inline(&mut loaded, data)?;
             engine::inode::store(cx, &loaded)?;
             inode.data().set_disk_size(loaded.size);
@@ -303,12 +310,12 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
             engine::inode::store(cx, &loaded)?;
             // Under the lock, so that it cannot overtake a truncation.
             inode.data().set_disk_size(loaded.size);
+            if what.unwritten {
+                inode.data().remapped();
+            }
             Ok(reached)
         })?;
         inode.data().changed_in(tid);
-        if what.unwritten {
-            inode.data().remapped();
-        }
         if reached >= last {
             return Ok(());
         }
@@ -333,7 +340,11 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
     }
     let _faults = inode.lock_invalidate();
     if size < old {
-        inode.zero_block_tail(size)?;
+        if inode.zero_block_tail(size)? {
+            // On the device before the size is: else a crash could leave the old bytes behind the end, for a later growth or a
+            // mapping in memory to show.
+            inode.write_and_wait(size, size.saturating_add(1))?;
+        }
     } else {
         // What a mapping in memory left behind the end of the last block must not appear.
         inode.zero_range(
@@ -357,6 +368,7 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
     let (done, tid) = match transact(sb, inode.ino(), credits, |cx| {
         let done = size::set_size(cx, inode.ino(), size)?;
         inode.data().set_disk_size(size);
+        inode.data().remapped();
         Ok(done)
     }) {
         Ok(done) => done,
@@ -370,7 +382,6 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         let now = inode.touch_ctime();
         inode.set_mtime(now);
     }
-    inode.data().remapped();
     inode.data().changed_in(tid);
     if done.unfinished {
         inode::trim(sb, inode.ino())?;
@@ -391,11 +402,12 @@ fn make_room_for_growth(inode: &INode<VexFs>) -> Result {
             if loaded.data.format == ForkFormat::Inline {
                 move_out(cx, &mut loaded, sb.mount().device(), &mut buffer)?;
                 engine::inode::store(cx, &loaded)?;
+                inode.data().remapped();
+                inode.set_sectors(loaded.blocks.saturating_mul(BLOCK / 512));
             }
             Ok(())
         },
     )?;
-    inode.data().remapped();
     inode.data().changed_in(tid);
     Ok(())
 }
@@ -423,9 +435,9 @@ fn punch(inode: &INode<VexFs>, from: u64, to: u64) -> Result {
             let mut loaded = engine::inode::load(cx.io, inode.ino())?;
             let done = extent::punch_step(cx, &mut loaded, from, to, PUNCH_STEP)?;
             engine::inode::store(cx, &loaded)?;
+            inode.data().remapped();
             Ok(done)
         })?;
-        inode.data().remapped();
         inode.data().changed_in(tid);
         if done {
             return show_blocks(inode);
@@ -466,11 +478,7 @@ impl FileOperations for VexFs {
         let end = pos.checked_add(len).ok_or(code::EFBIG)?;
         inode.wait_for_direct_io();
         let old = inode.size();
-        if !keep_size && end > old {
-            // Grown first: then the end of the old last block is clean, and what follows is below the size.
-            set_size(inode, end)?;
-        }
-        let _faults = inode.lock_invalidate();
+        let faults = inode.lock_invalidate();
         if matches!(what, Fallocate::PunchHole | Fallocate::ZeroRange) {
             let is_inline = matches!(look_up(inode, 0)?.extent, Place::Inline(_));
             if is_inline {
@@ -493,6 +501,11 @@ impl FileOperations for VexFs {
         }
         if matches!(what, Fallocate::Allocate | Fallocate::ZeroRange) {
             preallocate(inode, pos, end)?;
+        }
+        drop(faults);
+        if !keep_size && end > old {
+            // Last: without space for all of it the size stays.
+            set_size(inode, end)?;
         }
         let mtime = inode.touch_ctime();
         inode.set_mtime(mtime);

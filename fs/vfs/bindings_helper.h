@@ -47,6 +47,7 @@ const unsigned int RVFS_S_DIRSYNC = S_DIRSYNC;
 const unsigned int RVFS_S_APPEND = S_APPEND;
 const unsigned int RVFS_S_IMMUTABLE = S_IMMUTABLE;
 const unsigned int RVFS_S_NOATIME = S_NOATIME;
+const unsigned long RVFS_SB_POSIXACL = SB_POSIXACL;
 const unsigned long RVFS_SB_SYNCHRONOUS = SB_SYNCHRONOUS;
 const unsigned long RVFS_SB_DIRSYNC = SB_DIRSYNC;
 const unsigned int RVFS_GFP_NOFS = GFP_NOFS;

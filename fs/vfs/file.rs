@@ -246,7 +246,12 @@ unsafe extern "C" fn write_iter<T: FileOperations>(
             }
             // The page cache could not be emptied: write through it, and then to the device.
             let written = write_buffered::<T>(iocb, from);
-            return bindings::direct_write_fallback(iocb, from, 0, written);
+            let ret = bindings::direct_write_fallback(iocb, from, 0, written);
+            drop(lock);
+            if ret > 0 {
+                return bindings::rvfs_generic_write_sync(iocb, ret);
+            }
+            return ret;
         }
         let ret = write_buffered::<T>(iocb, from);
         drop(lock);

@@ -239,6 +239,36 @@ void rvfs_iomap_readahead(struct readahead_control *rac, const struct iomap_ops 
 	iomap_bio_readahead(rac, ops);
 }
 
+/*
+ * A folio of inline data is not dirty: nothing but a reference keeps it in
+ * memory until iomap_end has stored the data, and a folio read again before
+ * that would have the old data for ever.
+ */
+struct folio *rvfs_iomap_get_folio(struct iomap_iter *iter, loff_t pos, unsigned int len)
+{
+	struct folio *folio = iomap_get_folio(iter, pos, len);
+
+	if (!IS_ERR(folio) && iter->iomap.type == IOMAP_INLINE && !iter->iomap.private) {
+		folio_get(folio);
+		iter->iomap.private = folio;
+	}
+	return folio;
+}
+
+void rvfs_iomap_unpin(struct iomap *iomap)
+{
+	struct folio *folio = iomap->private;
+
+	iomap->private = NULL;
+	if (folio)
+		folio_put(folio);
+}
+
+void rvfs_mapping_set_error(struct inode *inode, int error)
+{
+	mapping_set_error(inode->i_mapping, error);
+}
+
 void rvfs_completions_init(struct rvfs_completions *q, struct workqueue_struct *wq,
 			   work_func_t func)
 {

@@ -119,6 +119,9 @@ void rvfs_completions_init(struct rvfs_completions *q, struct workqueue_struct *
 void rvfs_completions_push(struct rvfs_completions *q, struct iomap_ioend *ioend);
 void rvfs_completions_take(struct rvfs_completions *q, struct list_head *out);
 struct iomap_ioend *rvfs_ioend_pop(struct list_head *list);
+struct folio *rvfs_iomap_get_folio(struct iomap_iter *iter, loff_t pos, unsigned int len);
+void rvfs_iomap_unpin(struct iomap *iomap);
+void rvfs_mapping_set_error(struct inode *inode, int error);
 struct rvfs_completions *rvfs_work_completions(struct work_struct *work);
 struct iomap_ioend *rvfs_ioend_of(struct bio *bio);
 int rvfs_bio_error(struct bio *bio);

@@ -105,7 +105,7 @@ pub(crate) trait MappingOperations: FileSystem {
     fn map(inode: &INode<Self>, request: &MapRequest) -> Result<Mapping>;
 
     /// Ends what a mapping was used for: `written` bytes from `pos` were written or read. `inline` is what [`Extent::Inline`] carried, with what
-    /// was written to it.
+    /// was written to it. Until this returns, the folio that has the data stays in memory. An error of a write is reported by fsync(2).
     fn end(
         inode: &INode<Self>,
         request: &MapRequest,
@@ -136,7 +136,7 @@ impl<T: MappingOperations> Tables<T> {
         iomap_next: None,
     };
     pub(super) const WRITE: bindings::iomap_write_ops = bindings::iomap_write_ops {
-        get_folio: None,
+        get_folio: Some(bindings::rvfs_iomap_get_folio),
         put_folio: None,
         iomap_valid: Some(valid::<T>),
         read_folio_range: None,
@@ -330,7 +330,15 @@ unsafe extern "C" fn end<T: MappingOperations>(
             let inline = inline
                 .as_ref()
                 .and_then(|b| b.get(..(*iomap).length as usize));
-            T::end(this, &request(pos, len, flags)?, written, inline)
+            let request = request(pos, len, flags)?;
+            let ended = T::end(this, &request, written, inline);
+            bindings::rvfs_iomap_unpin(iomap);
+            // iomap has told the writer that it succeeded; who asks with fsync(2) must not be told so.
+            ended.inspect_err(|e| {
+                if written != 0 && (request.write || request.zero) {
+                    bindings::rvfs_mapping_set_error(this.as_ptr(), e.to_errno());
+                }
+            })
         })
     })
 }
@@ -539,19 +547,22 @@ impl<T: MappingOperations> INode<T> {
     }
 
     /// Fills the rest of the block from byte `pos` on with zeros through the page cache, unless `pos` starts a block or nothing is there.
-    pub(crate) fn zero_block_tail(&self, pos: u64) -> Result {
+    /// Says whether something was filled.
+    pub(crate) fn zero_block_tail(&self, pos: u64) -> Result<bool> {
         let pos = i64::try_from(pos).map_err(|_| code::EINVAL)?;
+        let mut zeroed = false;
         // SAFETY: The inode is valid; the tables are this type's.
         to_result(unsafe {
             bindings::iomap_truncate_page(
                 self.as_ptr(),
                 pos,
-                core::ptr::null_mut(),
+                &mut zeroed,
                 Tables::<T>::map(),
                 Tables::<T>::write(),
                 core::ptr::null_mut(),
             )
-        })
+        })?;
+        Ok(zeroed)
     }
 
     /// Fills `len` bytes from `pos` with zeros through the page cache, where there is something else. Hold the inode's lock.

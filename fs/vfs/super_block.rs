@@ -280,6 +280,9 @@ pub(super) unsafe fn fill<T: FileSystem>(
 ) -> Result {
     // SAFETY: The super block is ours alone; the table lives for ever.
     unsafe { (*sb).s_op = &SuperTable::<T>::TABLE };
+    // mount(2) takes this flag from anybody; with it the kernel would leave the umask to access control lists, which there are none of.
+    // SAFETY: The super block is ours alone.
+    unsafe { (*sb).s_flags &= !(bindings::RVFS_SB_POSIXACL as kernel::ffi::c_ulong) };
     let quiet = flags & bindings::RVFS_SB_SILENT != 0;
     // INVARIANT: By the caller's promise.
     let mut new = NewSuperBlock::<T> {
