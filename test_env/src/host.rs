@@ -2,6 +2,8 @@
 //! What the host itself must have: a few Debian or Ubuntu packages, installed
 //! when they are missing. Touches nothing of the host besides that.
 
+use std::process::{Command, Stdio};
+
 use anyhow::{bail, Context, Result};
 
 use crate::sys;
@@ -55,15 +57,42 @@ pub fn prepare() -> Result<()> {
     install_missing(NEEDS)
 }
 
-/// Installs shellcheck when it is missing.
+/// Installs what the static checks need when it is missing: shellcheck, rustfmt and
+/// clippy.
 ///
 /// # Errors
 /// As [`prepare`].
 pub fn prepare_checks() -> Result<()> {
-    install_missing(&[Need {
+    let shellcheck = Need {
         found: || sys::have("shellcheck"),
         package: "shellcheck",
-    }])
+    };
+    let rustfmt = Need {
+        found: || answers("rustfmt"),
+        package: "rustfmt",
+    };
+    let clippy = Need {
+        found: || answers("cargo-clippy"),
+        package: "rust-clippy",
+    };
+    // A toolchain of rustup's brings its own, though a minimal one leaves them out.
+    if sys::have("rustup") {
+        if !(rustfmt.found)() || !(clippy.found)() {
+            sys::run(Command::new("rustup").args(["component", "add", "rustfmt", "clippy"]))?;
+        }
+        return install_missing(&[shellcheck]);
+    }
+    install_missing(&[shellcheck, rustfmt, clippy])
+}
+
+/// Whether a program is there and works: rustup has stand-ins for what is not.
+fn answers(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn install_missing(needs: &[Need]) -> Result<()> {
