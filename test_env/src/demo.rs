@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use crate::guest::{demo_disk, Config, Disk, Guest, Setup};
+use crate::guest::{demo_disk, Config, Disk, Guest, Running, Setup};
 use crate::{project, rootfs};
 
 /// Size of the disk.
@@ -20,6 +20,9 @@ const INDEX: &str = "notes";
 const MOUNT: &str = "/mnt/vexfs";
 /// Elements of a vector of all-MiniLM-L6-v2.
 const DIMENSION: usize = 384;
+
+/// The writer may be silent for so long.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Questions that are asked, by their line in demo/queries.txt, from 0.
 const ASKED: [usize; 3] = [0, 1, 2];
@@ -114,7 +117,7 @@ pub fn run() -> Result<()> {
     headline("The power is cut while files and vectors are written");
     println!("  $ while :; do cp -a ... ; vexctl import ... ; done &");
     let load = guest.spawn(&load_script())?;
-    let rounds = wait_for_rounds(load)?;
+    let rounds = wait_for_rounds(&guest, load)?;
     let losses = guest.power_cut(0x5eed)?;
     for loss in losses {
         println!("  killed in round {rounds}; of the writes not flushed, the disk kept {} sectors and lost {}", loss.kept, loss.lost);
@@ -217,12 +220,12 @@ fn load_script() -> String {
 }
 
 /// Lets a few rounds pass, and a little of the next one.
-fn wait_for_rounds(mut load: crate::guest::Running) -> Result<usize> {
+fn wait_for_rounds(guest: &Guest, mut load: Running) -> Result<usize> {
     let mut text = Vec::new();
     let mut rounds = 0;
     while rounds < 4 {
-        if !load.wait_output(Duration::from_secs(120))? {
-            bail!("the writer ended: {}", load.wait(Duration::ZERO)?.errors());
+        if !guest.wait_output(&mut load, SILENCE)? {
+            bail!("the writer ended: {}", load.into_output().errors());
         }
         text.extend(load.take_stdout());
         rounds = text.iter().filter(|byte| **byte == b'\n').count();

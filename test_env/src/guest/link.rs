@@ -45,6 +45,17 @@ impl Output {
     }
 }
 
+/// What waiting for a command showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is output to take.
+    Output,
+    /// The command ended and there is no more output.
+    Ended,
+    /// Nothing.
+    Silent,
+}
+
 /// A command that runs in the guest.
 pub struct Running {
     frames: Receiver<Frame>,
@@ -136,19 +147,38 @@ impl Link {
 }
 
 impl Running {
-    /// Waits until there is standard output to [take](Self::take_stdout); false if
-    /// the command ended without more.
+    /// Waits for `time` at most until there is standard output to
+    /// [take](Self::take_stdout) or the command ends.
     ///
     /// # Errors
-    /// The guest is gone, or nothing came within `timeout`.
-    pub fn wait_output(&mut self, timeout: Duration) -> Result<bool> {
-        let deadline = Instant::now() + timeout;
-        while self.gathered.stdout.is_empty() {
-            if !self.step(deadline)? {
-                return Ok(!self.gathered.stdout.is_empty());
+    /// The guest is gone.
+    pub(super) fn poll(&mut self, time: Duration) -> Result<Progress> {
+        let deadline = Instant::now() + time;
+        while self.gathered.stdout.is_empty() && !self.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.frames.recv_timeout(left) {
+                Ok(frame) => self.accept(frame),
+                Err(RecvTimeoutError::Timeout) => return Ok(Progress::Silent),
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the guest died during `{}`", self.name)
+                }
             }
         }
-        Ok(true)
+        Ok(if self.gathered.stdout.is_empty() {
+            Progress::Ended
+        } else {
+            Progress::Output
+        })
+    }
+
+    /// What the command is called in errors.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a command left behind that has ended.
+    pub fn into_output(self) -> Output {
+        self.gathered
     }
 
     /// Takes what has come of standard output, without waiting. Works on a guest
@@ -158,32 +188,6 @@ impl Running {
             self.accept(frame);
         }
         std::mem::take(&mut self.gathered.stdout)
-    }
-
-    /// Waits until the command ends.
-    ///
-    /// # Errors
-    /// The guest is gone, or the command did not end within `timeout`.
-    pub fn wait(mut self, timeout: Duration) -> Result<Output> {
-        let deadline = Instant::now() + timeout;
-        while self.step(deadline)? {}
-        Ok(self.gathered)
-    }
-
-    /// Takes in one frame; false once the command has ended.
-    fn step(&mut self, deadline: Instant) -> Result<bool> {
-        if self.ended {
-            return Ok(false);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.frames.recv_timeout(left) {
-            Ok(frame) => {
-                self.accept(frame);
-                Ok(!self.ended)
-            }
-            Err(RecvTimeoutError::Timeout) => bail!("`{}` takes too long", self.name),
-            Err(RecvTimeoutError::Disconnected) => bail!("the guest died during `{}`", self.name),
-        }
     }
 
     fn accept(&mut self, frame: Frame) {

@@ -31,10 +31,12 @@ pub use volatile::{Loss, Volatile};
 use crate::kernel::Kernel;
 use crate::protocol::{Exec, PORT};
 use crate::{apt::Apt, host, module, project, rootfs, sys, tools};
-use link::Link;
+use link::{Link, Progress};
 
 /// How long a command may take if nothing else is said.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often the kernel's log is looked at while a command runs.
+const GLANCE: Duration = Duration::from_secs(2);
 /// How long the way down may take.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -350,7 +352,8 @@ impl Guest {
             .map(str::to_owned)
             .to_vec();
         let running = self.link.start(&Exec { argv, user: None }, contents)?;
-        self.checked(&format!("write {path}"), running.wait(COMMAND_TIMEOUT)?)?;
+        let output = self.finish(running, COMMAND_TIMEOUT)?;
+        self.checked(&format!("write {path}"), output)?;
         Ok(())
     }
 
@@ -419,21 +422,52 @@ impl Guest {
             "stty rows {rows} cols {columns} < /dev/ttyS0; cd /root; \
              exec setsid --ctty --wait bash -l < /dev/ttyS0 > /dev/ttyS0 2>&1"
         );
-        self.spawn(&script)?
-            .wait(Duration::from_secs(7 * 24 * 3600))?;
+        let mut running = self.spawn(&script)?;
+        while running.poll(GLANCE)? != Progress::Ended {
+            running.take_stdout();
+        }
         Ok(())
     }
 
-    fn finish(&self, running: Running, timeout: Duration) -> Result<Output> {
-        let output = running.wait(timeout);
-        // A defect explains a dead guest better than its being dead does.
-        self.check_log()?;
-        output.map_err(|error| {
-            error.context(format!(
-                "end of the console:\n{}",
-                sys::tail(self.console().as_bytes())
-            ))
-        })
+    /// Waits until a command has output to take; false if it ended without more.
+    /// The kernel's log is watched all the while.
+    ///
+    /// # Errors
+    /// The command is silent for longer than `silence`, the guest dies, or the log
+    /// shows a defect.
+    pub fn wait_output(&self, running: &mut Running, silence: Duration) -> Result<bool> {
+        let deadline = Instant::now() + silence;
+        loop {
+            let progress = running.poll(GLANCE);
+            // A defect explains a dead guest better than its being dead does.
+            self.check_log()?;
+            match progress {
+                Ok(Progress::Output) => return Ok(true),
+                Ok(Progress::Ended) => return Ok(false),
+                Ok(Progress::Silent) if Instant::now() < deadline => {}
+                Ok(Progress::Silent) => bail!(
+                    "`{}` takes too long; end of the console:\n{}",
+                    running.name(),
+                    sys::tail(self.console().as_bytes())
+                ),
+                Err(error) => {
+                    let console = sys::tail(self.console().as_bytes());
+                    return Err(error.context(format!("end of the console:\n{console}")));
+                }
+            }
+        }
+    }
+
+    /// Waits until a command ends, which may take as long as `timeout` after its last
+    /// output.
+    fn finish(&self, mut running: Running, timeout: Duration) -> Result<Output> {
+        let mut stdout = Vec::new();
+        while self.wait_output(&mut running, timeout)? {
+            stdout.extend(running.take_stdout());
+        }
+        let mut output = running.into_output();
+        output.stdout = stdout;
+        Ok(output)
     }
 
     fn checked(&self, script: &str, output: Output) -> Result<String> {

@@ -59,15 +59,15 @@ fn cut(guest: Guest, script: &str, seed: u64) -> Result<(Vec<u8>, String)> {
     let mut load = guest.spawn(script)?;
     let mut acknowledged = Vec::new();
     while !is_enough(&acknowledged, enough) {
-        let more = load.wait_output(SILENCE).context("the load hangs")?;
+        let more = guest
+            .wait_output(&mut load, SILENCE)
+            .context("the load hangs")?;
         acknowledged.extend(load.take_stdout());
-        guest.check_log()?;
         if !more {
-            let output = load.wait(Duration::ZERO)?;
+            let output = load.into_output();
             bail!(
-                "the load ended with status {}:\n{}{}",
+                "the load ended with status {}:\n{}",
                 output.status,
-                output.text(),
                 output.errors()
             );
         }

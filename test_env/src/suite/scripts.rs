@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, Result};
 
 use super::{script_guest, Lines, SCRATCH_BYTES};
 use crate::guest::Disk;
@@ -57,15 +57,10 @@ fn suite(context: &Context, report: &Report, name: &str) -> Result<()> {
         "cd /host/tests && exec env {environment} ./{name}.py"
     ))?;
     let mut lines = Lines::new(report, "");
-    loop {
-        let more = running.wait_output(SILENCE);
+    while guest.wait_output(&mut running, SILENCE)? {
         lines.push(&running.take_stdout());
-        guest.check_log()?;
-        if !more.context("the suite did not end")? {
-            break;
-        }
     }
-    let output = running.wait(Duration::ZERO)?;
+    let output = running.into_output();
     if !lines.any || (output.status != 0) != lines.failed {
         bail!(
             "the suite ended with status {}:\n{}",
