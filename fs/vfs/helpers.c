@@ -190,6 +190,8 @@ void rvfs_journal_set_callback(journal_t *journal, void *private,
 void *rvfs_journal_private(journal_t *journal) { return journal->j_private; }
 bool rvfs_journal_aborted(journal_t *journal) { return is_journal_aborted(journal); }
 
+bool rvfs_journal_needs_replay(journal_t *journal) { return journal->j_superblock->s_start; }
+
 void rvfs_journal_set_barrier(journal_t *journal, bool on)
 {
 	write_lock(&journal->j_state_lock);

@@ -98,6 +98,7 @@ void rvfs_journal_set_callback(journal_t *journal, void *private,
 			       void (*callback)(journal_t *, transaction_t *));
 void *rvfs_journal_private(journal_t *journal);
 bool rvfs_journal_aborted(journal_t *journal);
+bool rvfs_journal_needs_replay(journal_t *journal);
 void rvfs_journal_set_barrier(journal_t *journal, bool on);
 void rvfs_journal_set_interval(journal_t *journal, unsigned int seconds);
 int rvfs_journal_max_credits(journal_t *journal);

@@ -98,6 +98,12 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
             );
             bindings::rvfs_journal_set_barrier(journal.as_ptr(), true);
         }
+        // The block layer only warns of writes to such a device, and jbd2 does not ask.
+        // SAFETY: The journal is valid.
+        if device.is_read_only() && unsafe { bindings::rvfs_journal_needs_replay(journal.as_ptr()) }
+        {
+            return Err(code::EROFS);
+        }
         // SAFETY: The journal is valid and not loaded yet.
         to_result(unsafe { bindings::jbd2_journal_load(journal.as_ptr()) })?;
         Ok(this)
@@ -233,9 +239,11 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
 
 impl<S: BlockSeal<SIZE>, const SIZE: usize> Drop for Journal<S, SIZE> {
     fn drop(&mut self) {
+        // One that was never loaded counts as aborted; one that was aborted has been reported.
+        let aborted = self.is_aborted();
         // SAFETY: The journal is valid and destroyed once, here; handles borrow it, so none is open.
         let err = unsafe { bindings::jbd2_journal_destroy(self.as_ptr()) };
-        if err < 0 {
+        if err < 0 && !aborted {
             pr_err!("journal could not be closed: error {}\n", err);
         }
     }

@@ -10,11 +10,12 @@ import ctypes
 import errno
 import mmap
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from guest import MIB, PAGE, Suite, check_call, expect, expect_equal, expect_errno, libc
+from guest import MIB, PAGE, Suite, check_call, expect, expect_equal, expect_errno, libc, run
 
 SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 VM = Path("/proc/sys/vm")
@@ -51,12 +52,17 @@ def device_now(fs):
 def return_to(fs, pieces):
     """Makes the device what it was, and mounts it."""
     fs.unmount()
+    store(fs, pieces)
+    fs.mount()
+
+
+def store(fs, pieces):
+    """Writes the contents of the device."""
     with open(fs.device, "wb") as device:
         for piece in pieces:
             device.write(piece)
         device.flush()
         os.fsync(device.fileno())
-    fs.mount()
 
 
 def write_back(file):
@@ -118,6 +124,31 @@ def cut_bytes_stay_away(fs, here):
     found = (here / "file").read_bytes()
     expect_equal(len(found), PAGE, "size")
     expect_equal(found.count(b"A"), 100, "bytes that were not cut off")
+
+
+@suite.test
+def device_that_cannot_be_written(fs, here):
+    """A journal that needs a replay is not replayed onto a read-only device; the mount is refused."""
+    with SlowCommits(fs):
+        with open(here / "file", "wb") as file:
+            file.write(b"text")
+            file.flush()
+            os.fsync(file.fileno())
+        device = device_now(fs)
+    fs.unmount()
+    store(fs, device)
+    run(["blockdev", "--setro", fs.device])
+    mount = subprocess.run(
+        ["mount", "-t", fs.fstype, "-o", "ro", fs.device, fs.mnt],
+        capture_output=True,
+        check=False,
+    )
+    after = device_now(fs)
+    run(["blockdev", "--setrw", fs.device])
+    expect(mount.returncode != 0, "mounted, although its journal needs a replay")
+    expect(after == device, "the device was written")
+    fs.mount()
+    expect_equal((here / "file").read_bytes(), b"text", "contents after a replay")
 
 
 @suite.test
