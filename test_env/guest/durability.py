@@ -15,7 +15,17 @@ import sys
 import time
 from pathlib import Path
 
-from guest import MIB, PAGE, Suite, check_call, expect, expect_equal, expect_errno, libc, run
+from guest import (
+    MIB,
+    PAGE,
+    Suite,
+    check_call,
+    expect,
+    expect_equal,
+    expect_errno,
+    libc,
+    run,
+)
 
 SYNC_FILE_RANGE_WRITE_AND_WAIT = 7
 VM = Path("/proc/sys/vm")
@@ -43,7 +53,9 @@ def device_now(fs):
     device = os.open(fs.device, os.O_RDONLY | os.O_DIRECT)
     with mmap.mmap(-1, MIB) as memory:  # aligned as direct I/O wants it
         for number in range(128):
-            expect_equal(os.preadv(device, [memory], number * MIB), MIB, "bytes of the device")
+            expect_equal(
+                os.preadv(device, [memory], number * MIB), MIB, "bytes of the device"
+            )
             pieces.append(memory[:])
     os.close(device)
     return pieces

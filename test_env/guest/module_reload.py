@@ -29,6 +29,8 @@ PAGE_KB = 4
 FREE_LOSS_KB = 4096
 # Areas of vmalloc are freed late and in lots; VmallocUsed says what is really in use.
 FREED_LATE = ("vmap_area",)
+# DAMON's statistics split and merge regions all the time, in a slab cache that others share.
+DAMON = Path("/sys/module/damon_stat/parameters/enabled")
 # In /proc/meminfo: what a module can lose memory to.
 COUNTERS = ("SUnreclaim", "VmallocUsed", "Percpu", "KernelStack", "PageTables")
 
@@ -128,6 +130,8 @@ def use(fs, number):
 def reload(fs, here):
     """100 cycles of load, mount, use, unmount, unload."""
     here.rmdir()
+    if DAMON.exists():
+        DAMON.write_text("N\n", encoding="ascii")
     fs.unmount()
     module = fs.fstype in modules()
     if fs.fstype == "vexfs":
