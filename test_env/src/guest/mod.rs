@@ -35,6 +35,8 @@ use link::{Link, Progress};
 
 /// How long a command may take if nothing else is said.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often an emulated guest may try to boot.
+const BOOT_ATTEMPTS: u32 = 3;
 /// How often the kernel's log is looked at while a command runs.
 const GLANCE: Duration = Duration::from_secs(2);
 /// How long the way down may take.
@@ -183,6 +185,10 @@ pub struct Guest {
 impl Guest {
     /// Boots a guest and waits until it takes commands.
     ///
+    /// Emulated by several threads, a kernel at times executes a breakpoint that it has
+    /// just put into its own code, and dies of it. While it boots nothing of ours is in
+    /// it, so a boot that fails in emulation is tried again, and says so.
+    ///
     /// # Errors
     /// It does not come up; the error carries the end of its console.
     pub fn start(setup: &Setup, config: Config) -> Result<Self> {
@@ -190,6 +196,24 @@ impl Guest {
             Some(accel) => accel,
             None => Accel::probe(setup)?,
         };
+        let mut attempts = if accel == Accel::Tcg {
+            BOOT_ATTEMPTS
+        } else {
+            1
+        };
+        loop {
+            attempts -= 1;
+            match Self::boot(setup, &config, accel) {
+                Err(error) if attempts > 0 => {
+                    eprintln!("booting once more: {error:#}");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// One attempt.
+    fn boot(setup: &Setup, config: &Config, accel: Accel) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vexfs-guest-").tempdir()?;
         let socket = folder.path().join("agent");
         let console = folder.path().join("console");
@@ -279,7 +303,7 @@ impl Guest {
             qemu,
             link,
             console,
-            disks: config.disks,
+            disks: config.disks.clone(),
             folder,
         })
     }
