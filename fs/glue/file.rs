@@ -323,6 +323,14 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
     }
 }
 
+/// Whether the file has vector records: truncating it to nothing ends them, even if it was empty.
+fn has_records(inode: &INode<VexFs>) -> Result<bool> {
+    let sb = inode.sb();
+    let loaded = sb.mount().read(|io| engine::inode::load(io, inode.ino()));
+    let loaded = loaded.map_err(|e| read_failed(sb, inode.ino(), e))?;
+    Ok(loaded.vectors != 0)
+}
+
 /// Sets the size of a file. The inode's lock is held.
 pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
     let sb = inode.sb();
@@ -331,7 +339,7 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         return Err(code::EINVAL);
     }
     inode.wait_for_direct_io();
-    if size == old && inode.data().disk_size() == size {
+    if size == old && inode.data().disk_size() == size && !(size == 0 && has_records(inode)?) {
         return Ok(());
     }
     if size > INLINE_MAX as u64 && old > 0 && old <= INLINE_MAX as u64 && inode.sectors() == 0 {

@@ -108,6 +108,10 @@ def truncate_to_nothing(fs, here):
     expect_equal(shown(here, "truncate"), ["shorter"], "hits")
     vexabi.put(here / "truncated", "truncate", row(5))
     expect_equal(shown(here, "truncate"), ["shorter", "truncated"], "a new record")
+    # It is empty already, but truncating it to nothing means the same.
+    os.truncate(here / "truncated", 0)
+    expect_equal(shown(here, "truncate"), ["shorter"], "records of an empty file")
+    vexabi.put(here / "truncated", "truncate", row(5))
     fs.cycle()
     expect_equal(shown(here, "truncate"), ["shorter", "truncated"], "after a remount")
     expect_equal(vexabi.index_info(here, "truncate").records, 2, "records")
