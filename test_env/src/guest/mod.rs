@@ -205,7 +205,9 @@ impl Guest {
             attempts -= 1;
             match Self::boot(setup, &config, accel) {
                 Err(error) if attempts > 0 => {
-                    eprintln!("booting once more: {error:#}");
+                    let text = format!("{error:#}");
+                    let sign = defects(&text).into_iter().next().unwrap_or(text);
+                    eprintln!("booting once more, emulation died: {sign}");
                 }
                 result => return result,
             }
@@ -241,7 +243,7 @@ impl Guest {
         .arg(setup.initramfs.path())
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic no_timer_check {}",
+            "console=ttyS0 quiet panic=-1 oops=panic {}",
             config.parameters
         ))
         .arg("-chardev");
