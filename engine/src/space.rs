@@ -2,7 +2,7 @@
 //! Free space: the groups' memory, allocation and freeing of blocks, and what may be promised to whom. Inode numbers are
 //! [`crate::ialloc`]'s.
 //!
-//! The map of free extents of a group is its bitmap itself: 4 KiB that a scan by words crosses in well under a microsecond, plus two
+//! The map of free extents of a group is its bitmap itself: 4 KiB that are scanned by words, plus two
 //! numbers in memory that make most scans unnecessary (docs/decisions/002-bitmap-scan.md).
 
 use crate::bitmap;
