@@ -50,7 +50,7 @@ void *rvfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache)
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
 }
 
-void rvfs_panic(const char *message) { panic("%s", message); }
+void __noreturn rvfs_panic(const char *message) { panic("%s", message); }
 
 struct file *rvfs_get_file(struct file *file) { return get_file(file); }
 struct block_device *rvfs_file_bdev(struct file *file) { return file_bdev(file); }

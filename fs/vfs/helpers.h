@@ -36,7 +36,7 @@ u64 rvfs_sb_bytes(struct super_block *sb);
 void rvfs_sb_force_rdonly(struct super_block *sb);
 void rvfs_fc_error(struct fs_context *fc, const char *message);
 void *rvfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
-void rvfs_panic(const char *message);
+void __noreturn rvfs_panic(const char *message);
 
 /* files of block devices */
 struct file *rvfs_get_file(struct file *file);

@@ -66,7 +66,7 @@ pub(crate) fn random(out: &mut [u8]) {
 }
 
 /// Stops the machine with `message`, as `errors=panic` asks for.
-pub(crate) fn panic_machine(message: &kernel::str::CStr) {
+pub(crate) fn panic_machine(message: &kernel::str::CStr) -> ! {
     // SAFETY: The message ends with a zero byte.
-    unsafe { bindings::rvfs_panic(message.as_ptr().cast()) };
+    unsafe { bindings::rvfs_panic(message.as_ptr().cast()) }
 }
