@@ -19,15 +19,17 @@ module! {
     alias: ["fs-vexfs"],
 }
 
-/// What the loaded module owns.
+/// What the loaded module owns. The object lies in the module's static memory, as the registration demands.
+#[pin_data]
 struct VexFsModule {
-    _registration: vfs::Registration<glue::VexFs>,
+    #[pin]
+    registration: vfs::Registration<glue::VexFs>,
 }
 
-impl kernel::Module for VexFsModule {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Self {
-            _registration: vfs::Registration::new()?,
+impl kernel::InPlaceModule for VexFsModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            registration <- vfs::Registration::new(),
         })
     }
 }

@@ -8,7 +8,6 @@ use super::{
     bindings, code, inode, status, super_block, to_result, ARef, FlushKind, INode, NewSuperBlock,
     Result, StatFs, SuperBlock,
 };
-use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -114,11 +113,17 @@ impl TypeInfo {
 /// A registered filesystem type; dropping it removes the type, waits for its last inodes and frees the caches. The kernel does not let
 /// a module go while something of its types is mounted, so this may live in the module's data.
 ///
+/// It has to: `file_system_type` holds the classes of the locks that the kernel puts into super blocks and inodes, and lockdep knows a class
+/// by the address of its key, which must be in the static memory of the kernel or a module. The object of a module that is
+/// initialised in place ([`kernel::InPlaceModule`]) is in such memory, and this as a field of it.
+///
 /// # Invariants
 ///
 /// `info` is registered and its cache and queue are valid.
+#[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: FileSystem> {
-    info: KBox<UnsafeCell<TypeInfo>>,
+    #[pin]
+    info: Opaque<TypeInfo>,
     _type: PhantomData<T>,
 }
 
@@ -128,68 +133,72 @@ unsafe impl<T: FileSystem> Send for Registration<T> {}
 unsafe impl<T: FileSystem> Sync for Registration<T> {}
 
 impl<T: FileSystem> Registration<T> {
-    /// Registers `T`.
-    pub(crate) fn new() -> Result<Self> {
-        let info = KBox::new(
-            UnsafeCell::new(TypeInfo {
-                fs_type: Opaque::zeroed(),
-                inode_cache: core::ptr::null_mut(),
-                completions: core::ptr::null_mut(),
-            }),
-            GFP_KERNEL,
-        )?;
-        let p = info.get();
-        // SAFETY: `p` is valid and nobody else knows it yet.
-        let raw = unsafe { (*p).fs_type.get() };
-        // SAFETY: As above; all zeros are a valid `file_system_type`, and these are its fields to fill.
-        unsafe {
-            (*raw).name = T::NAME.as_char_ptr();
-            (*raw).owner = kernel::module::this_module::<T::Module>().as_ptr();
-            (*raw).fs_flags = (bindings::FS_REQUIRES_DEV
-                | bindings::FS_ALLOW_IDMAP
-                | bindings::FS_MGTIME) as c_int;
-            (*raw).init_fs_context = Some(init_fs_context::<T>);
-            (*raw).kill_sb = Some(kill_sb::<T>);
-        }
-        let cache = inode::create_cache::<T>(T::NAME)?;
-        // SAFETY: The name ends with a zero byte; the format takes one string.
-        let queue = unsafe {
-            bindings::alloc_workqueue_noprof(
-                c"%s-completions".as_char_ptr(),
-                bindings::RVFS_WQ_FLAGS,
-                0,
-                T::NAME.as_char_ptr(),
-            )
-        };
-        if queue.is_null() {
-            // SAFETY: The cache was just made and is empty.
-            unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
-            return Err(code::ENOMEM);
-        }
-        // SAFETY: `p` is valid and nobody else knows it yet.
-        unsafe {
-            (*p).inode_cache = cache.as_ptr();
-            (*p).completions = queue;
-        }
-        // SAFETY: The type is filled, and stays where it is until it is unregistered.
-        if let Err(e) = to_result(unsafe { bindings::register_filesystem(raw) }) {
-            // SAFETY: Both were just made and are not used.
-            unsafe {
-                bindings::destroy_workqueue(queue);
-                bindings::kmem_cache_destroy(cache.as_ptr());
-            }
-            return Err(e);
-        }
-        // INVARIANT: Just registered.
-        Ok(Self {
-            info,
+    /// Registers `T`. What this initialises must be a field of the module's object; anywhere else it works, but lockdep switches itself off
+    /// at the first mount.
+    ///
+    /// Errors: `ENOMEM`, `EBUSY` if there is a type of this name.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // INVARIANT: Registered by the initialiser, or this does not come to be.
+            // SAFETY: The memory is for a `TypeInfo`, which stays where it is.
+            info <- Opaque::try_ffi_init(|p| unsafe { register::<T>(p) }),
             _type: PhantomData,
         })
     }
 }
 
-impl<T: FileSystem> Drop for Registration<T> {
-    fn drop(&mut self) {
+/// Fills what C needs to know of `T`, and registers it.
+///
+/// # Safety
+///
+/// `p` must be valid for writes of a [`TypeInfo`], which on success stays there until it is unregistered.
+unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
+    let cache = inode::create_cache::<T>(T::NAME)?;
+    // SAFETY: The name ends with a zero byte; the format takes one string.
+    let queue = unsafe {
+        bindings::alloc_workqueue_noprof(
+            c"%s-completions".as_char_ptr(),
+            bindings::RVFS_WQ_FLAGS,
+            0,
+            T::NAME.as_char_ptr(),
+        )
+    };
+    if queue.is_null() {
+        // SAFETY: The cache was just made and is empty.
+        unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
+        return Err(code::ENOMEM);
+    }
+    // SAFETY: By the caller's promise; nobody else knows the memory yet.
+    let raw = unsafe {
+        p.write(TypeInfo {
+            fs_type: Opaque::zeroed(),
+            inode_cache: cache.as_ptr(),
+            completions: queue,
+        });
+        (*p).fs_type.get()
+    };
+    // SAFETY: As above; all zeros are a valid `file_system_type`, and these are its fields to fill.
+    unsafe {
+        (*raw).name = T::NAME.as_char_ptr();
+        (*raw).owner = kernel::module::this_module::<T::Module>().as_ptr();
+        (*raw).fs_flags =
+            (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as c_int;
+        (*raw).init_fs_context = Some(init_fs_context::<T>);
+        (*raw).kill_sb = Some(kill_sb::<T>);
+    }
+    // SAFETY: The type is filled, and stays where it is until it is unregistered.
+    to_result(unsafe { bindings::register_filesystem(raw) }).inspect_err(|_| {
+        // SAFETY: Both were just made and are not used.
+        unsafe {
+            bindings::destroy_workqueue(queue);
+            bindings::kmem_cache_destroy(cache.as_ptr());
+        }
+    })
+}
+
+#[pinned_drop]
+impl<T: FileSystem> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
         let p = self.info.get();
         // SAFETY: Registered, by the invariant. No mount exists, as each holds the module. Inodes are freed after a grace period, which
         // the barrier waits for, and only then is their slab destroyed.
