@@ -12,7 +12,7 @@ use engine::dir;
 use engine::inode::NewInode;
 use engine::namei::{self, remove, rename, RenameFlags};
 use kernel::prelude::*;
-use layout::inode::{FileType, Inode, Time};
+use layout::inode::{FileType, Time};
 
 /// Entries that are read in one hold of the metadata lock.
 const ENTRIES_A_STEP: usize = 512;
@@ -46,23 +46,16 @@ fn stamp(dir: &INode<VexFs>) -> Time {
     }
 }
 
-/// If the mount or the directory asks for it, waits until the change of `dir` is durable.
+/// If the mount or the directory asks for it, waits until the change of `dir` is durable. An error means that the mount was stopped: only
+/// then may what the kernel shows differ from what the transaction did.
 fn after_change(dir: &INode<VexFs>) -> Result {
     if dir.is_dirsync() {
-        inode::commit(dir)?;
+        inode::commit_metadata(dir)?;
     }
     Ok(())
 }
 
 impl VexFs {
-    fn made(dir: &INode<Self>, now: &Inode, inode: &Inode, tid: Tid) -> Result<ARef<INode<Self>>> {
-        refresh(dir, now, tid);
-        let made = inode::get(dir.sb(), inode.ino)?;
-        made.data().changed_in(tid);
-        after_change(dir)?;
-        Ok(made)
-    }
-
     fn removed(dir: &INode<Self>, inode: &INode<Self>, done: &remove::Removed, tid: Tid) -> Result {
         refresh(dir, &done.dir, tid);
         refresh(inode, &done.inode, tid);
@@ -113,6 +106,7 @@ impl DirectoryOperations for VexFs {
             target,
             ..NewInode::default()
         };
+        let unhashed = dir.sb().unhashed_inode()?;
         let now = stamp(dir);
         let credits = |io: &super::blocks::Reader<'_>| {
             Ok(namei::create_credits(
@@ -124,7 +118,10 @@ impl DirectoryOperations for VexFs {
             cx.now = now;
             namei::create(cx, dir.ino(), name, &new)
         })?;
-        Self::made(dir, &made.dir, &made.inode, tid)
+        refresh(dir, &made.dir, tid);
+        let shown = inode::show(unhashed, &made.inode, tid)?;
+        after_change(dir)?;
+        Ok(shown)
     }
 
     fn create_unnamed(dir: &INode<Self>, owner: Owner) -> Result<ARef<INode<Self>>> {
@@ -134,15 +131,14 @@ impl DirectoryOperations for VexFs {
             gid: owner.gid,
             ..NewInode::default()
         };
+        let unhashed = dir.sb().unhashed_inode()?;
         let (made, tid) = transact(
             dir.sb(),
             dir.ino(),
             |io| namei::tmpfile_credits(io),
             |cx| namei::tmpfile(cx, dir.ino(), &new),
         )?;
-        let made = inode::get(dir.sb(), made.ino)?;
-        made.data().changed_in(tid);
-        Ok(made)
+        inode::show(unhashed, &made, tid)
     }
 
     fn link(inode: &INode<Self>, dir: &INode<Self>, name: &[u8]) -> Result {

@@ -9,7 +9,8 @@ use super::error::{is_stopped, read_failed};
 use super::mount::Failure;
 use super::VexFs;
 use crate::vfs::{
-    self, code, ARef, Attributes, FileFlags, INode, INodeKind, NewINode, Result, SuperBlock, Tid,
+    self, code, ARef, Attributes, FileFlags, INode, INodeKind, Lookup, NewINode, Result,
+    SuperBlock, Tid, UnhashedINode,
 };
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use engine::inode::SetAttributes;
@@ -169,6 +170,22 @@ pub(super) fn fill(new: NewINode<'_, VexFs>, inode: &Inode) -> Result<ARef<INode
     new.fill(&attributes(inode), kind, InodeData::new(inode, latest))
 }
 
+/// Shows an inode that a transaction has just made. All the memory that this takes is in `unhashed`, so it does not fail: the name on disk
+/// is never without its inode in memory.
+pub(super) fn show(
+    unhashed: UnhashedINode<'_, VexFs>,
+    inode: &Inode,
+    tid: Tid,
+) -> Result<ARef<INode<VexFs>>> {
+    let shown = match unhashed.hash(inode.ino)? {
+        // By its handle, since the transaction.
+        Lookup::Found(found) => found,
+        Lookup::New(new) => fill(new, inode)?,
+    };
+    shown.data().changed_in(tid);
+    Ok(shown)
+}
+
 /// Shows what an operation on names, attributes or records made of an inode: links, space, change time, and of a directory also size and
 /// modification time. The rest is the kernel's: it may have newer values in memory, which are about to be recorded.
 pub(super) fn refresh(inode: &INode<VexFs>, now: &Inode, tid: Tid) {
@@ -246,23 +263,30 @@ pub(super) fn record(inode: &INode<VexFs>) -> Result {
     Ok(())
 }
 
-/// Makes the last change of an inode durable.
+/// Makes the last change of an inode durable, and the data that was written before.
 pub(super) fn commit(inode: &INode<VexFs>) -> Result {
+    // The data is made durable by the commit's flush, or by one of our own.
     let mount = inode.sb().mount();
-    if is_stopped(inode.sb()) {
-        return Err(code::EIO);
-    }
-    let journal = mount.journal();
-    // Data that was written before is made durable by the commit's flush, or by one of our own.
-    let tid = inode.data().last_change();
-    let flushed = journal.commit_will_flush(tid);
-    journal
-        .commit(tid)
-        .inspect_err(|_| _ = is_stopped(inode.sb()))?;
+    let flushed = mount
+        .journal()
+        .commit_will_flush(inode.data().last_change());
+    commit_metadata(inode)?;
     if !flushed {
         mount.device().flush()?;
     }
     Ok(())
+}
+
+/// Makes the last change of an inode durable, without data. Errors: only if the mount was stopped.
+pub(super) fn commit_metadata(inode: &INode<VexFs>) -> Result {
+    let sb = inode.sb();
+    if is_stopped(sb) {
+        return Err(code::EIO);
+    }
+    sb.mount()
+        .journal()
+        .commit(inode.data().last_change())
+        .inspect_err(|_| _ = is_stopped(sb))
 }
 
 /// Finishes orphan `ino` step by step, each a transaction of its own.

@@ -2,7 +2,8 @@
 //! Inodes in memory: the kernel's `struct inode` with a filesystem's own data beside it, from the slab to eviction.
 //!
 //! An inode is a [`NewINode`] until it is filled: it has no data and no operations, other tasks wait for it, and dropping it makes them
-//! fail or try again. Filling it gives an [`INode`], which has both as long as anybody has a reference.
+//! fail or try again. Filling it gives an [`INode`], which has both as long as anybody has a reference. One that is not on disk yet
+//! begins as an [`UnhashedINode`], which nobody can find.
 
 use super::{
     attr, bindings, code, dir, file, mapping, status, symlink, DirectoryOperations, FileOperations,
@@ -313,7 +314,7 @@ pub(crate) enum Lookup<'a, T: FileSystem> {
 
 /// # Safety
 ///
-/// `inode` must come from `iget_locked` on a super block of `T`.
+/// `inode` must come from `iget_locked` or `inode_insert5` on a super block of `T`.
 pub(super) unsafe fn classify<'a, T: FileSystem>(
     inode: *mut bindings::inode,
 ) -> Result<Lookup<'a, T>> {
@@ -326,11 +327,79 @@ pub(super) unsafe fn classify<'a, T: FileSystem>(
             _type: PhantomData,
         }));
     }
-    // SAFETY: `iget_locked` waits until an inode is not NEW, and gives a reference.
+    // SAFETY: Both wait until an inode is not NEW, and give a reference.
     match unsafe { INode::take(inode) } {
         Some(inode) => Ok(Lookup::Found(inode)),
         None => Err(code::ESTALE),
     }
+}
+
+/// An inode of memory that has no number yet, for an inode that a transaction is about to make on disk. It is made before the transaction, so that
+/// showing what the transaction has made needs no memory and cannot fail. Nobody finds it; dropped, it goes away.
+///
+/// # Invariants
+///
+/// The inode is not hashed, referenced once by this value, and has no data.
+pub(crate) struct UnhashedINode<'a, T: FileSystem> {
+    inode: NonNull<bindings::inode>,
+    _type: PhantomData<(&'a SuperBlock<T>, T)>,
+}
+
+impl<'a, T: FileSystem> UnhashedINode<'a, T> {
+    /// Makes one. Errors: `ENOMEM`.
+    pub(super) fn new(sb: &'a SuperBlock<T>) -> Result<Self> {
+        // SAFETY: The super block is mounted.
+        let inode = unsafe { bindings::new_inode(sb.as_ptr()) };
+        // INVARIANT: `new_inode` gives a reference to an inode from `alloc_inode` that is in no hash table.
+        Ok(Self {
+            inode: NonNull::new(inode).ok_or(code::ENOMEM)?,
+            _type: PhantomData,
+        })
+    }
+
+    /// Makes it inode `ino`, to be filled; or gives the one that is in memory under that number, if somebody has found the inode on disk since the
+    /// transaction. Allocates nothing. May wait for the inode that had the number before to leave memory.
+    pub(crate) fn hash(self, ino: u64) -> Result<Lookup<'a, T>> {
+        let mut ino = ino;
+        // SAFETY: The inode is valid and in no hash table; both functions are given the number, for the time of the call.
+        let found = unsafe {
+            bindings::inode_insert5(
+                self.inode.as_ptr(),
+                ino,
+                Some(has_number),
+                Some(set_number),
+                (&raw mut ino).cast(),
+            )
+        };
+        if found == self.inode.as_ptr() {
+            // The reference goes on in what is given.
+            let _ = ManuallyDrop::new(self);
+        } else if found.is_null() {
+            return Err(code::ESTALE);
+        }
+        // SAFETY: The inode is ours and NEW now, or was waited for and comes with a reference.
+        unsafe { classify(found) }
+    }
+}
+
+impl<T: FileSystem> Drop for UnhashedINode<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: This value owns a reference.
+        unsafe { bindings::iput(self.inode.as_ptr()) };
+    }
+}
+
+/// Called by `inode_insert5` for inodes of the same super block.
+unsafe extern "C" fn has_number(inode: *mut bindings::inode, ino: *mut c_void) -> c_int {
+    // SAFETY: The inode is valid, and `ino` comes from `UnhashedINode::hash`.
+    c_int::from(unsafe { (*inode).i_ino == *ino.cast::<u64>() })
+}
+
+/// Called by `inode_insert5` for the inode that it hashes.
+unsafe extern "C" fn set_number(inode: *mut bindings::inode, ino: *mut c_void) -> c_int {
+    // SAFETY: The inode is ours alone, and `ino` comes from `UnhashedINode::hash`.
+    unsafe { (*inode).i_ino = *ino.cast::<u64>() };
+    0
 }
 
 /// An inode that is not filled yet. Dropped, it goes away, and who waited for it gets an error or fills it again.

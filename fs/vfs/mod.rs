@@ -11,7 +11,7 @@
 //! |---|---|
 //! | [`fs_type`] | [`FileSystem`], registration, mounting (`fs_context`), mount options |
 //! | [`super_block`] | [`SuperBlock`], [`NewSuperBlock`], `super_operations`, statfs, freeze, remount |
-//! | [`inode`] | [`INode`], [`NewINode`], per-inode data in the inode cache, attributes, inode locks |
+//! | [`inode`] | [`INode`], [`NewINode`], [`UnhashedINode`], per-inode data in the inode cache, attributes, inode locks |
 //! | [`dir`] | [`DirectoryOperations`]: lookup, create, ..., rename, readdir |
 //! | [`symlink`] | [`SymlinkOperations`] |
 //! | [`attr`] | [`INodeOperations`]: getattr, setattr, listxattr, file attributes |
@@ -93,7 +93,7 @@ pub(crate) use self::{
     export::ExportOperations,
     file::{Fallocate, FileOperations, FileRef, IoctlArg},
     fs_type::{FileSystem, OptionValue, Registration},
-    inode::{ARef, Attributes, INode, INodeKind, Lookup, NewINode},
+    inode::{ARef, Attributes, INode, INodeKind, Lookup, NewINode, UnhashedINode},
     journal::{Credits, Handle, Journal, Tid},
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
     open_file::OpenFile,

@@ -3,7 +3,7 @@
 
 use super::{
     bindings, code, export, inode, status, xattr, ARef, BlockDevice, Buffers, ExportOperations,
-    FileSystem, INode, Lookup, NewINode, Result, XattrOperations,
+    FileSystem, INode, Lookup, NewINode, Result, UnhashedINode, XattrOperations,
 };
 use core::marker::PhantomData;
 use kernel::prelude::*;
@@ -221,6 +221,11 @@ impl<T: FileSystem> SuperBlock<T> {
         }
         // SAFETY: `iget_locked` gave a reference; an inode in state NEW is filled by us alone.
         unsafe { inode::classify(inode) }
+    }
+
+    /// Makes an inode of memory for one that is not on disk yet. Errors: `ENOMEM`. Hold no handle and no lock that eviction needs.
+    pub(crate) fn unhashed_inode(&self) -> Result<UnhashedINode<'_, T>> {
+        UnhashedINode::new(self)
     }
 
     /// Finds inode `ino` only if it is in memory and filled.
