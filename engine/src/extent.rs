@@ -12,6 +12,7 @@ use crate::tree::{self, Which};
 use layout::btree::{Key, TreeKind};
 use layout::extent::Extent;
 use layout::inode::{ForkFormat, Inode};
+use layout::BLOCK_SIZE;
 
 pub use crate::extent_free::{punch_credits, punch_step, truncate_credits, truncate_step};
 pub use crate::extent_write::{
@@ -138,6 +139,18 @@ pub fn map<R: ReadBlocks>(io: &R, inode: &Inode, logical: u64) -> Result<Mapping
     Ok(Mapping::Hole {
         len: next.map_or(u64::MAX, |e| e.logical.saturating_sub(logical)),
     })
+}
+
+/// Whether the file has blocks that lie wholly beyond byte `size`.
+///
+/// Errors: [`Error::Corrupt`], [`Error::Io`].
+pub fn reaches_beyond<R: ReadBlocks>(io: &R, inode: &Inode, size: u64) -> Result<bool> {
+    check_kind(inode)?;
+    if inode.data.format == ForkFormat::Inline {
+        return Ok(false);
+    }
+    let keep = size.div_ceil(BLOCK_SIZE as u64);
+    Ok(at_or_before(io, inode, u64::MAX)?.is_some_and(|last| last.logical_end() > keep))
 }
 
 /// Gives the extents that have blocks from `from` on, in order, to `f`, until it returns `Ok(false)`. Nothing for inline data.

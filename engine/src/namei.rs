@@ -27,7 +27,7 @@ mod tests;
 
 pub use remove::{rmdir, unlink, Removed};
 pub use rename::{rename, rename_into, RenameFlags, Renamed};
-pub use size::{set_size, Resized};
+pub use size::{cut_size, set_size, Resized};
 
 /// Flags that new inodes take from their directory.
 const INHERITED_FLAGS: u32 = FLAG_SYNC | FLAG_NODUMP | FLAG_NOATIME;

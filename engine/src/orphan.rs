@@ -151,7 +151,7 @@ pub fn finish_step<T: Transaction>(
     }
 }
 
-/// As [`finish_step`], but for a file in use, after [`crate::namei::set_size`]: frees what lies beyond the size and dead records, and
+/// As [`finish_step`], but for a file in use, after [`crate::namei::set_size`] or [`crate::namei::cut_size`]: frees what lies beyond the size and dead records, and
 /// never the inode. One without links stays an orphan when that is done.
 pub fn trim_step<T: Transaction>(
     cx: &mut Cx<'_, T>,
@@ -179,9 +179,11 @@ fn trim<T: Transaction>(
         let keep = inode.size.div_ceil(BLOCK_SIZE as u64);
         cursor.trimmed = truncate(cx, inode, keep)?;
         inode::store(cx, inode)?;
-        return Ok(Progress::More);
-    }
-    if !reclaim(cx, inode, cursor)? {
+        // Most files have no records: then this is the end.
+        if !cursor.trimmed || has_records(cx.io, inode.ino)? {
+            return Ok(Progress::More);
+        }
+    } else if !reclaim(cx, inode, cursor)? {
         return Ok(Progress::More);
     }
     if inode.links != 0 {

@@ -367,24 +367,24 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         // A size on disk does not run ahead of the data below it.
         inode.write_and_wait(on_disk, size)?;
     }
+    let credits =
+        |io: &Reader<'_>| size::set_size_credits(io, &engine::inode::load(io, inode.ino())?);
+    let (done, tid) = transact(sb, inode.ino(), credits, |cx| {
+        let done = match size > old {
+            true => size::set_size(cx, inode.ino(), size)?,
+            false => size::cut_size(cx, inode.ino(), size)?,
+        };
+        // In here, as a write that completes compares the two sizes under the same lock.
+        inode.data().set_disk_size(size);
+        inode.set_size(size);
+        inode.data().remapped();
+        Ok(done)
+    })?;
+    // The size is certain: only now may the page cache lose what lies beyond it, and only then may the blocks be freed.
     inode.truncate_to(size);
     if size > old {
         inode.cache_extended(old, size);
     }
-    let credits =
-        |io: &Reader<'_>| size::set_size_credits(io, &engine::inode::load(io, inode.ino())?);
-    let (done, tid) = match transact(sb, inode.ino(), credits, |cx| {
-        let done = size::set_size(cx, inode.ino(), size)?;
-        inode.data().set_disk_size(size);
-        inode.data().remapped();
-        Ok(done)
-    }) {
-        Ok(done) => done,
-        Err(failure) => {
-            inode.set_size(old);
-            return Err(failure.into());
-        }
-    };
     if size != old {
         // truncate(2) does not ask for new times, but POSIX does; the caller records them.
         let now = inode.touch_ctime();

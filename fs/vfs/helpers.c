@@ -376,6 +376,7 @@ void rvfs_cond_resched(void) { cond_resched(); }
 bool rvfs_fatal_signal_pending(void) { return fatal_signal_pending(current); }
 unsigned int rvfs_memalloc_nofs_save(void) { return memalloc_nofs_save(); }
 void rvfs_memalloc_nofs_restore(unsigned int flags) { memalloc_nofs_restore(flags); }
+void rvfs_memalloc_retry_wait(void) { memalloc_retry_wait(GFP_NOFS); }
 void rvfs_init_rwsem(struct rw_semaphore *sem) { init_rwsem(sem); }
 
 void rvfs_ktime_real(s64 *sec, u32 *nsec)

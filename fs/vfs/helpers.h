@@ -148,6 +148,7 @@ void rvfs_cond_resched(void);
 bool rvfs_fatal_signal_pending(void);
 unsigned int rvfs_memalloc_nofs_save(void);
 void rvfs_memalloc_nofs_restore(unsigned int flags);
+void rvfs_memalloc_retry_wait(void);
 void rvfs_init_rwsem(struct rw_semaphore *sem);
 void rvfs_ktime_real(s64 *sec, u32 *nsec);
 

@@ -45,6 +45,12 @@ impl Drop for NoFs {
     }
 }
 
+/// Waits a moment, about 20 ms, for memory to become free.
+pub(crate) fn wait_for_memory() {
+    // SAFETY: Called from process context; callers may sleep.
+    unsafe { bindings::rvfs_memalloc_retry_wait() };
+}
+
 /// The wall clock.
 pub(crate) fn now() -> Time {
     let mut t = Time::default();

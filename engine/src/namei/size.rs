@@ -5,7 +5,7 @@ use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::inode::{self, STORE_CREDITS};
 use crate::io::{ReadBlocks, Transaction};
-use crate::{extent, orphan, space};
+use crate::{extent, orphan, space, vector};
 use layout::inode::{FileType, ForkFormat, Inode, INLINE_MAX};
 use layout::{BLOCK_SIZE, MAX_FILE_SIZE};
 
@@ -15,7 +15,7 @@ pub struct Resized {
     /// The inode.
     pub inode: Inode,
     /// Whether blocks or records are left to free: the inode is an orphan then, and the caller goes on with
-    /// [`orphan::trim_step`] while nobody can extend the file.
+    /// [`orphan::trim_step`] before anybody can extend the file.
     pub unfinished: bool,
 }
 
@@ -26,6 +26,19 @@ pub struct Resized {
 /// (the caller moves it to a block first), [`Error::TooLarge`], [`Error::Stale`]; [`Error::NoSpace`] only if even the metadata
 /// reserve is used up.
 pub fn set_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Result<Resized> {
+    resize(cx, ino, size, true)
+}
+
+/// As [`set_size`], but frees nothing yet: all that lies beyond the size, and the records of a file truncated to nothing, are left to
+/// [`orphan::trim_step`]. For a caller that caches file data: it may throw cached data away only when the new size is certain, and the
+/// blocks may be given to somebody else only when nothing is being written to them any more. So the cache is cut between the two.
+///
+/// Errors: those of [`set_size`].
+pub fn cut_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Result<Resized> {
+    resize(cx, ino, size, false)
+}
+
+fn resize<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64, free: bool) -> Result<Resized> {
     let mut done = Resized {
         inode: inode::BLANK,
         unfinished: false,
@@ -53,11 +66,19 @@ pub fn set_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Resu
     }
     inode.size = size;
     inode::touch_contents(inode, cx.now);
-    if shrinks && !orphan::truncate(cx, inode, size.div_ceil(BLOCK_SIZE as u64))? {
-        *unfinished = true;
-    }
-    if size == 0 && orphan::kill_records(cx, inode)? {
-        *unfinished = true;
+    if free {
+        if shrinks && !orphan::truncate(cx, inode, size.div_ceil(BLOCK_SIZE as u64))? {
+            *unfinished = true;
+        }
+        if size == 0 && orphan::kill_records(cx, inode)? {
+            *unfinished = true;
+        }
+    } else {
+        // Whatever the size on disk was: what is cached may have blocks far beyond it.
+        *unfinished = extent::reaches_beyond(cx.io, inode, size)?;
+        if size == 0 && vector::kill(inode) {
+            *unfinished = true;
+        }
     }
     // A file without links is an orphan anyway.
     if *unfinished && inode.links != 0 {
@@ -67,7 +88,7 @@ pub fn set_size<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64, size: u64) -> Resu
     Ok(done)
 }
 
-/// Blocks that [`set_size`] may change.
+/// Blocks that [`set_size`] or [`cut_size`] may change.
 pub fn set_size_credits<R: ReadBlocks>(io: &R, inode: &Inode) -> Result<u32> {
     Ok(orphan::table_credits(io)?
         .saturating_add(extent::truncate_credits(inode, orphan::STEP_EXTENTS))

@@ -427,6 +427,44 @@ fn a_temporary_file_lives_as_long_as_it_is_linked() {
 }
 
 #[test]
+fn a_size_that_is_cut_frees_nothing_before_it_is_trimmed() {
+    let mut fs = MemFs::new(9000, 512, 1);
+    let f = make(&mut fs, ROOT, b"f", &file()).unwrap().ino;
+    let empty = fs.with(|cx| namei::cut_size(cx, f, 0)).unwrap();
+    assert!(!empty.unfinished);
+    // Four blocks of data, and four allocated beyond the size.
+    let before = fs
+        .with(|cx| {
+            let mut i = inode::load(cx.io, f)?;
+            extent::allocate(cx, &mut i, 0, 8)?;
+            i.size = 4 * 4096;
+            inode::store(cx, &i)?;
+            Ok(i.blocks)
+        })
+        .unwrap();
+    let grown = fs.with(|cx| namei::cut_size(cx, f, 5 * 4096)).unwrap();
+    assert_eq!(
+        (grown.unfinished, grown.inode.blocks, grown.inode.size),
+        (true, before, 5 * 4096)
+    );
+    finish(&mut fs, f);
+    check(&fs);
+    assert_eq!(inode::load(&fs.io, f).unwrap().blocks, before - 3);
+    // Nothing lies beyond: the inode is no orphan for a moment.
+    let same = fs.with(|cx| namei::cut_size(cx, f, 5 * 4096 - 1)).unwrap();
+    assert!(!same.unfinished && orphan::first(&fs.io, 0) == Ok(None));
+    let cut = fs.with(|cx| namei::cut_size(cx, f, 1)).unwrap();
+    assert_eq!((cut.unfinished, cut.inode.blocks), (true, before - 3));
+    assert_eq!(orphan::first(&fs.io, 0), Ok(Some(f)));
+    let mut cursor = Cursor::default();
+    let trimmed = fs.with(|cx| orphan::trim_step(cx, f, &mut cursor));
+    // One step is enough for a file with few extents and no records.
+    assert_eq!(trimmed, Ok(Progress::Done));
+    assert_eq!(inode::load(&fs.io, f).unwrap().blocks, 1);
+    check(&fs);
+}
+
+#[test]
 fn what_a_crash_left_of_a_truncation_is_finished_at_the_next_mount() {
     let mut fs = MemFs::new(9000, 512, 1);
     let index = NewIndex {

@@ -240,7 +240,7 @@ type Call = (u8, u64, u64, u8, u8);
 
 /// Calls the engine with numbers that may mean anything; the result is not known, only that there is one.
 fn call(fs: &mut MemFs, &(what, a, b, m, n): &Call) -> Result<()> {
-    let (m, n) = (super::ops::name(m), super::ops::name(n));
+    let (which, m, n) = (m, super::ops::name(m), super::ops::name(n));
     match what {
         0 => fs.with(|cx| namei::create(cx, a, &n, &file())).map(|_| ()),
         1 => fs
@@ -261,7 +261,8 @@ fn call(fs: &mut MemFs, &(what, a, b, m, n): &Call) -> Result<()> {
         8 => fs
             .with(|cx| xattr::remove(cx, a, Namespace::User, &n))
             .map(|_| ()),
-        9 => fs.with(|cx| namei::set_size(cx, a, b)).map(|_| ()),
+        9 if which % 2 == 0 => fs.with(|cx| namei::set_size(cx, a, b)).map(|_| ()),
+        9 => fs.with(|cx| namei::cut_size(cx, a, b)).map(|_| ()),
         10 => {
             let Some(ino) = orphan::first(&fs.io, a)? else {
                 return Ok(());
