@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::damage::in_use;
 use common::*;
 use fsck_vexfs::{check, Observer, Options, Problem};
 use image::checksum::crc32;
@@ -71,29 +72,6 @@ fn bounded(dev: &MemDevice) -> u64 {
     counter.0
 }
 
-/// Blocks of an image that are in use, without the log of its closed journal, with their kinds where they are metadata.
-fn live(dev: &MemDevice) -> Vec<(u64, Option<BlockKind>)> {
-    let sb = superblock(dev);
-    let (seed, geo) = (sb.seed, sb.geometry);
-    let log = geo.journal_start + 1..geo.system_end;
-    let in_use = |number: &u64| {
-        let g = geo.group_of(*number);
-        let bits = read_block(dev, geo.block_bitmap(g));
-        let bit = (*number - geo.group_start(g)) as u32;
-        !log.contains(number) && engine::bitmap::all(&bits, bit, 1, true)
-    };
-    let kind_of = |number: u64| {
-        let data = read_block(dev, number);
-        let own = |kind: &&BlockKind| {
-            let is = block::verify(**kind, number, &data, seed, crc32).is_ok();
-            is && **kind != BlockKind::Slots && data.iter().any(|b| *b != 0)
-        };
-        BlockKind::ALL.iter().find(own).copied()
-    };
-    let numbers = dev.written_blocks().into_iter().filter(in_use);
-    numbers.map(|n| (n, kind_of(n))).collect()
-}
-
 /// Damages a block in one of several ways.
 fn corrupt(rng: &mut StdRng, data: &mut Block, other: &Block) {
     match rng.gen_range(0..8) {
@@ -134,7 +112,7 @@ fn corrupt(rng: &mut StdRng, data: &mut Block, other: &Block) {
 
 fn run(seed: u64, times: u32, blocks_each: u32, reseal: bool) {
     let image = populated();
-    let all = live(&image);
+    let all = in_use(&image);
     let sealed: Vec<_> = all.iter().filter(|(_, kind)| kind.is_some()).collect();
     assert!(sealed.len() > 30, "{}", sealed.len());
     let fs_seed = superblock(&image).seed;
@@ -226,7 +204,7 @@ fn every_byte_of_a_checksummed_block_counts() {
     let image = populated();
     let mut rng = StdRng::seed_from_u64(4);
     let journal = superblock(&image).geometry.journal_start;
-    for (number, kind) in live(&image) {
+    for (number, kind) in in_use(&image) {
         let Some(kind) = kind.filter(|_| number != journal) else {
             continue;
         };

@@ -7,6 +7,7 @@
 //! seen or not, and one that is deleted and put again may be seen in both places. What a hit is worth is asked
 //! at the end, with [`is_live`].
 
+use super::record::look_up;
 use super::segment::{self, SlotReader};
 use super::table;
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::inode;
 use crate::io::ReadBlocks;
 use layout::inode::Slot;
 use layout::segment::{slot_size, SlotHeader, SLOT_HEADER};
-use layout::vector::Index;
+use layout::vector::{record_key, Index};
 
 /// How far a scan got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,10 +119,23 @@ pub fn scan<'b, R: ReadBlocks>(
     }))
 }
 
-/// Whether the record of a slot lives: its inode is in use, with links, in the life and epoch that the slot names.
+/// Whether the record of a slot lives: its inode is in use, with links, in the life and epoch that the slot names. The slot may have been read some
+/// time ago.
+///
+/// Errors: [`Error::Corrupt`] if the inode is not in use and still has the record: records are removed before their inode is freed, so the inode
+/// was lost, and the record may not vanish from answers without a word. [`Error::Io`].
 pub fn is_live<R: ReadBlocks>(io: &R, h: &SlotHeader) -> Result<bool> {
-    Ok(match inode::load_slot(io, h.ino)? {
-        Slot::Used(i) => i.links != 0 && i.generation == h.generation && i.vector_epoch == h.epoch,
-        _ => false,
-    })
+    let slot = inode::load_slot(io, h.ino)?;
+    if let Slot::Used(i) = slot {
+        return Ok(i.links != 0 && i.generation == h.generation && i.vector_epoch == h.epoch);
+    }
+    let key = record_key(h.ino, h.index, h.label);
+    if look_up(io, &super::map(io)?, &key)?.is_some() {
+        let place = io.sb().geometry.inode_place(h.ino);
+        return Err(Error::corrupt(
+            place.map_or(0, |p| p.block),
+            "a vector record belongs to an inode that is not in use",
+        ));
+    }
+    Ok(false)
 }

@@ -2,8 +2,11 @@
 //! Named situations: full disks, growth, erasure, stale records, scans that meet changes, and indexes' names.
 
 use crate::world::{elements, World};
+use engine::io::ReadBlocks as _;
 use engine::vector::{self, RecordPos, ScanPos};
 use engine::Error;
+use layout::block::BlockKind;
+use layout::inode::INODE_SIZE;
 use layout::segment::slot_size;
 use std::collections::BTreeSet;
 
@@ -118,6 +121,16 @@ fn liveness_follows_links_generation_and_epoch() {
         w.fs.with(|cx| engine::inode::store(cx, &i)).unwrap();
         assert_eq!(live(&w), change == 3);
     }
+    // An inode that was lost, its block zeroed, is damage: its records may not just be missing from the answers.
+    let place = w.fs.io.sb().geometry.inode_place(ino).unwrap();
+    w.fs.poke(place.block, BlockKind::InodeTable, |data| {
+        data[place.offset..place.offset + INODE_SIZE].fill(0);
+    });
+    let lost = vector::is_live(&w.fs.io, &h);
+    assert!(
+        matches!(lost, Err(Error::Corrupt { block, .. }) if block == place.block),
+        "{lost:?}"
+    );
 }
 
 #[test]

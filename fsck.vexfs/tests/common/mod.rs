@@ -2,6 +2,8 @@
 //! Images for the tests: a filesystem with something of everything in it, ways to damage one thing, and the problems that a check finds.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod damage;
+
 use engine::inode::NewInode;
 use engine::vector::{self, NewIndex};
 use engine::xattr::{self, SetFlags};
