@@ -246,7 +246,8 @@ fn alloc_run<T: Transaction>(
     take(cx, run)
 }
 
-/// The run at `from` if it is good, else the first of `want` blocks after it (wrapping round), else the longest.
+/// The run at `from` if it is good, else the first of `want` blocks after it (wrapping round), else the longest; of several
+/// longest ones the first after `from`.
 fn search_group<T: Transaction>(
     cx: &mut Cx<'_, T>,
     g: u32,
@@ -257,6 +258,8 @@ fn search_group<T: Transaction>(
     let begin = geo.data_start(g).saturating_sub(geo.group_start(g)) as u32;
     let end = geo.group_end(g).saturating_sub(geo.group_start(g)) as u32;
     let mem = group(cx.groups, g)?;
+    // There is nothing longer to be found, so on a fragmented group most scans end at their first run.
+    let enough = want.min(mem.longest);
     let deferred = cx.io.deferred_in(g) != 0;
     let uninit = mem.desc.flags & BLOCK_UNINIT != 0;
     let bits = if uninit {
@@ -286,7 +289,7 @@ fn search_group<T: Transaction>(
     loop {
         match bitmap::next_run(at, end, used) {
             Some((start, len)) => {
-                if len >= want || (start == from && len >= GOOD_RUN.min(want)) {
+                if len >= enough || (start == from && len >= GOOD_RUN.min(want)) {
                     return Ok(found(start, len));
                 }
                 if len > longest.1 {
