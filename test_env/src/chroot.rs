@@ -46,6 +46,8 @@ impl Root {
                 .args([
                     "--aptopt=APT::Install-Recommends false",
                     "--skip=check/empty",
+                    // What a crash spoils is not marked complete, and made anew.
+                    "--dpkgopt=force-unsafe-io",
                 ])
                 .arg(format!("--include={}", packages.join(",")))
                 .arg(SUITE)

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 
 pub use accel::Accel;
 pub use disk::Disk;
@@ -82,7 +82,14 @@ impl Setup {
     /// # Errors
     /// A build fails.
     pub fn with_products() -> Result<Self> {
-        let setup = Self::prepare()?;
+        // The first time, one of the two fetches and unpacks while the other compiles.
+        let (bin, setup) = std::thread::scope(|scope| {
+            let bin = scope.spawn(tools::build);
+            let setup = Self::prepare();
+            (bin.join(), setup)
+        });
+        let setup = setup?;
+        bin.map_err(|_| anyhow!("the build of the tools panicked"))??;
         setup.add_products()?;
         Ok(setup)
     }
