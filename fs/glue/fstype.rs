@@ -304,12 +304,12 @@ impl FileSystem for VexFs {
         Ok(())
     }
 
-    fn dirty_inode(inode: &INode<Self>, _only_times: bool) {
-        // An error was reported where it was found; there is nobody to return it to.
-        let _ = inode::record(inode);
+    fn dirty_inode(inode: &INode<Self>) -> Result {
+        inode::record(inode)
     }
 
     fn write_inode(inode: &INode<Self>, wait: bool) -> Result {
+        inode::record_again(inode)?;
         if wait {
             inode::commit(inode)?;
         }

@@ -2,7 +2,7 @@
 //! Inodes in memory: filled from the engine's, recorded in transactions, finished when they go.
 //!
 //! The disk is the truth for everything but the size of regular files (in memory it runs ahead of what has been written) and
-//! attributes that the kernel changes by itself, which [`record`] writes at once.
+//! attributes that the kernel changes by itself, which [`record`] writes at once (or, without memory, when the inode is written back).
 
 use super::blocks::Txn;
 use super::error::{change_failed, is_stopped, read_failed};
@@ -12,7 +12,7 @@ use crate::vfs::{
     self, code, ARef, Attributes, FileFlags, INode, INodeKind, Lookup, NewINode, Result,
     SuperBlock, Tid, UnhashedINode,
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use engine::inode::SetAttributes;
 use engine::orphan::{self, Cursor, Progress};
 use engine::{Cx, Error};
@@ -37,6 +37,8 @@ pub(crate) struct InodeData {
     map_version: AtomicU64,
     /// Last transaction that may have changed the inode.
     last_tid: AtomicU32,
+    /// Attributes in memory could not be recorded.
+    unrecorded: AtomicBool,
     /// Birth.
     btime: Time,
 }
@@ -49,6 +51,7 @@ impl InodeData {
             disk_size: AtomicU64::new(inode.size),
             map_version: AtomicU64::new(0),
             last_tid: AtomicU32::new(latest.0),
+            unrecorded: AtomicBool::new(false),
             btime: inode.btime,
         }
     }
@@ -232,8 +235,30 @@ pub(super) fn transact<X>(
     }
 }
 
-/// Records attributes that the kernel changed in memory.
+/// Records attributes that the kernel changed in memory. What fails while the mount goes on is left to [`record_again`].
 pub(super) fn record(inode: &INode<VexFs>) -> Result {
+    let sb = inode.sb();
+    inode.data().unrecorded.store(false, Ordering::Release);
+    let tid = store_attributes(inode).inspect_err(|_| {
+        let left = !is_stopped(sb);
+        inode.data().unrecorded.store(left, Ordering::Release);
+    })?;
+    inode.data().changed_in(tid);
+    Ok(())
+}
+
+/// Records what an earlier [`record`] could not. While the mount is frozen nothing is done: it stays to be recorded.
+pub(super) fn record_again(inode: &INode<VexFs>) -> Result {
+    if !inode.data().unrecorded.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    match inode.sb().try_internal_write() {
+        Some(_writing) => inode.record(),
+        None => Ok(()),
+    }
+}
+
+fn store_attributes(inode: &INode<VexFs>) -> Result<Tid, Failure> {
     let sb = inode.sb();
     let time = |t: vfs::Time| {
         Some(Time {
@@ -261,12 +286,12 @@ pub(super) fn record(inode: &INode<VexFs>) -> Result {
             engine::inode::set_attributes(cx, inode.ino(), &set)
         },
     )?;
-    inode.data().changed_in(tid);
-    Ok(())
+    Ok(tid)
 }
 
 /// Makes the last change of an inode durable, and the data that was written before.
 pub(super) fn commit(inode: &INode<VexFs>) -> Result {
+    record_again(inode)?;
     // The data is made durable by the commit's flush, or by one of our own.
     let mount = inode.sb().mount();
     let flushed = mount

@@ -281,8 +281,12 @@ unsafe extern "C" fn setattr<T: INodeOperations>(
             return e.to_errno();
         }
         bindings::setattr_copy(idmap, inode, attr);
-        this.mark_dirty();
-        0
+        let recorded = this.record();
+        if (*attr).ia_valid & bindings::ATTR_SIZE != 0 {
+            // The size has changed, so this has succeeded; what else is to be recorded is when the inode is written back.
+            return 0;
+        }
+        status(recorded)
     }
 }
 

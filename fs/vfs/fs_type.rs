@@ -75,12 +75,16 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// The kernel changed attributes of the inode in memory (times, or what [`INode`]'s setters did before [`INode::mark_dirty`]) and
-    /// asks to record them. `only_times`: nothing but times changed. May not be called, and so the kernel's
-    /// functions that do may not be used, inside a journal handle.
-    fn dirty_inode(inode: &INode<Self>, only_times: bool);
+    /// Records the attributes that the inode has in memory: the kernel changed some (times, owner, mode), or somebody calls
+    /// [`INode::record`]. Starts a transaction, so it may not be called, and the kernel's functions that do so may not be used,
+    /// inside a journal handle.
+    ///
+    /// Errors reach only those who call [`INode::record`]. After one the inode is dirty: what is left to record must be recorded when
+    /// [`FileSystem::write_inode`] is called.
+    fn dirty_inode(inode: &INode<Self>) -> Result;
 
-    /// Makes what [`FileSystem::dirty_inode`] recorded durable; `wait` is set for fsync-like calls, else it may do nothing.
+    /// Records what [`FileSystem::dirty_inode`] could not, and makes durable what was recorded; `wait` is set for fsync-like calls, else
+    /// nothing has to be durable on return.
     fn write_inode(inode: &INode<Self>, wait: bool) -> Result;
 
     /// The inode leaves memory; its page cache is empty. If it has no links left, it must be freed on disk. Called during memory

@@ -30,6 +30,11 @@ void rvfs_sb_end_intwrite(struct super_block *sb) { sb_end_intwrite(sb); }
 void rvfs_sb_start_pagefault(struct super_block *sb) { sb_start_pagefault(sb); }
 void rvfs_sb_end_pagefault(struct super_block *sb) { sb_end_pagefault(sb); }
 
+bool rvfs_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
+}
+
 void rvfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);

@@ -28,6 +28,7 @@ struct rvfs_completions {
 /* super block */
 bool rvfs_sb_rdonly(struct super_block *sb);
 void rvfs_sb_start_intwrite(struct super_block *sb);
+bool rvfs_sb_start_intwrite_trylock(struct super_block *sb);
 void rvfs_sb_end_intwrite(struct super_block *sb);
 void rvfs_sb_start_pagefault(struct super_block *sb);
 void rvfs_sb_end_pagefault(struct super_block *sb);

@@ -722,10 +722,13 @@ impl<T: FileSystem> INode<T> {
         }
     }
 
-    /// Says that the attributes in memory are to be recorded, which calls [`FileSystem::dirty_inode`]; never inside a handle.
-    pub(crate) fn mark_dirty(&self) {
-        // SAFETY: The inode is valid.
-        unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::RVFS_I_DIRTY) };
+    /// Records the attributes in memory ([`FileSystem::dirty_inode`]), which were changed; never inside a handle. If that fails, the kernel
+    /// will ask for it again when it writes inodes back.
+    pub(crate) fn record(&self) -> Result {
+        T::dirty_inode(self).inspect_err(|_| {
+            // SAFETY: The inode is valid.
+            unsafe { bindings::__mark_inode_dirty(self.as_ptr(), bindings::RVFS_I_DIRTY) };
+        })
     }
 
     /// Whether changes of it must be durable when the system call returns.
@@ -845,7 +848,8 @@ pub(super) unsafe extern "C" fn dirty_inode<T: FileSystem>(
     }
     // SAFETY: The kernel calls this for inodes with a reference.
     if let Some(inode) = unsafe { INode::<T>::from_raw(inode) } {
-        T::dirty_inode(inode, flags & bindings::RVFS_I_DIRTY_DATASYNC == 0);
+        // There is nobody to return an error to. The inode is dirty, so `write_inode` comes.
+        let _ = T::dirty_inode(inode);
     }
 }
 
