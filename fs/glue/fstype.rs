@@ -80,8 +80,10 @@ impl FileSystem for VexFs {
         quiet: bool,
     ) -> Result<Pin<KBox<Mount>>> {
         let device = new.device()?;
+        let mut buffers = new.take_buffers::<SIZE>()?;
+        let block0 = buffers.set_aside(0)?;
         let mut block = KBox::new([0u8; SIZE], GFP_KERNEL)?;
-        device.read(0, &mut *block)?;
+        block0.read(&mut block);
         let sb = Super::parse(&*block, 0, crc32).map_err(|e| {
             if !quiet {
                 pr_err!("(device {}): {}\n", new.id(), Shown(e));
@@ -110,7 +112,6 @@ impl FileSystem for VexFs {
                 new.id()
             );
         }
-        let buffers = new.take_buffers::<SIZE>()?;
         let journal = Journal::load(
             &device,
             geo.journal_start,
@@ -171,6 +172,7 @@ impl FileSystem for VexFs {
         let mount = Mount::new(
             sb,
             device,
+            block0,
             journal,
             Meta {
                 buffers,

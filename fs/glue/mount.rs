@@ -8,8 +8,8 @@ use super::error::{change_failed, errno, is_stopped};
 use super::ioctl::Counters;
 use super::VexFs;
 use crate::vfs::{
-    checksum::crc32, code, task, BlockDevice, Buffers, Credits, Handle, Journal, RwSemaphore,
-    SuperBlock, Tid,
+    checksum::crc32, code, task, BlockAside, BlockDevice, Buffers, Credits, Handle, Journal,
+    RwSemaphore, SuperBlock, Tid,
 };
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
@@ -50,6 +50,8 @@ pub(crate) struct Mount {
     /// What is written back of it.
     #[pin]
     raw: Mutex<RawSuper>,
+    /// The block that it is written to.
+    block0: BlockAside<SIZE>,
     on_error: AtomicU16,
     commit_interval: AtomicU32,
     /// Blocks that can hold data, all groups together.
@@ -63,6 +65,7 @@ impl Mount {
     pub(super) fn new(
         sb: Super,
         device: BlockDevice,
+        block0: BlockAside<SIZE>,
         journal: Journal<Seal, SIZE>,
         meta: Meta,
         on_error: OnError,
@@ -77,6 +80,7 @@ impl Mount {
                 device,
                 sb,
                 raw <- new_mutex!(sb.raw),
+                block0,
                 on_error: AtomicU16::new(on_error as u16),
                 commit_interval: AtomicU32::new(COMMIT_INTERVAL),
                 data_blocks,
@@ -300,24 +304,16 @@ impl Mount {
         }
     }
 
-    /// Changes the super block and writes it to its place, durably. It goes past the journal and the buffer cache.
+    /// Changes the super block and writes it to its place, durably, past the journal. The rest of block 0 is not ours: a boot loader may be there.
     pub(super) fn update_super(&self, change: impl FnOnce(&mut RawSuper)) -> Result {
         if self.device.is_read_only() {
             return Err(code::EROFS);
         }
-        let _scope = task::nofs();
-        let mut block = KBox::new([0u8; SIZE], GFP_KERNEL)?;
         let mut raw = self.raw.lock();
         change(&mut raw);
         raw.written_at.set(task::now().sec);
-        layout::bytes::put(
-            &mut *block,
-            layout::superblock::SUPER_OFFSET,
-            &raw.sealed(0, crc32),
-        )
-        .ok_or(code::EIO)?;
-        self.device.write(0, &mut *block)?;
-        self.device.flush()
+        self.block0
+            .write(layout::superblock::SUPER_OFFSET, &raw.sealed(0, crc32))
     }
 }
 

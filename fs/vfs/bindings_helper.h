@@ -51,4 +51,5 @@ const unsigned long RVFS_SB_POSIXACL = SB_POSIXACL;
 const unsigned long RVFS_SB_SYNCHRONOUS = SB_SYNCHRONOUS;
 const unsigned long RVFS_SB_DIRSYNC = SB_DIRSYNC;
 const unsigned int RVFS_GFP_NOFS = GFP_NOFS;
+const unsigned int RVFS_DURABLE_WRITE = REQ_SYNC | REQ_PREFLUSH | REQ_FUA;
 const unsigned int RVFS_SB_SILENT = SB_SILENT;

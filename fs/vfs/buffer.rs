@@ -12,7 +12,7 @@
 //! [`super::RwSemaphore`] and the compiler checks the rest. Guards cannot outlive the lock or the handle that they were made under.
 
 use super::borrow::{BorrowSlot, BorrowTable};
-use super::{bindings, code, to_result, BlockDevice, BlockSeal, Handle, Result};
+use super::{bindings, code, to_result, BlockAside, BlockDevice, BlockSeal, Handle, Result};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
@@ -79,6 +79,8 @@ impl<const SIZE: usize> Drop for Buffer<SIZE> {
 pub(crate) struct Buffers<const SIZE: usize> {
     device: BlockDevice,
     blocks: u64,
+    /// The block that [`BlockAside`] stands for.
+    aside: Option<u64>,
     borrows: BorrowTable,
 }
 
@@ -97,6 +99,7 @@ impl<const SIZE: usize> Buffers<SIZE> {
         Self {
             device,
             blocks,
+            aside: None,
             borrows: BorrowTable::new(),
         }
     }
@@ -111,10 +114,32 @@ impl<const SIZE: usize> Buffers<SIZE> {
         self.blocks
     }
 
-    fn get(&self, block: u64) -> Result<Buffer<SIZE>> {
+    /// Sets `block` aside: it can be changed outside of the journal, and there are no guards of it any more.
+    ///
+    /// Errors: `EINVAL` beyond the device, `EBUSY` the second time, `EIO`.
+    pub(crate) fn set_aside(&mut self, block: u64) -> Result<BlockAside<SIZE>> {
         if block >= self.blocks {
+            return Err(code::EINVAL);
+        }
+        if self.aside.is_some() {
+            return Err(code::EBUSY);
+        }
+        let buffer = core::mem::ManuallyDrop::new(self.get(block)?);
+        self.aside = Some(block);
+        // SAFETY: The reference of the buffer moves on; guards of earlier times borrowed `self`, and there will be no others.
+        Ok(unsafe { BlockAside::from_raw(buffer.bh, self.device.clone()) })
+    }
+
+    /// Whether there may be a guard of the block. Errors: `ERANGE`.
+    fn check(&self, block: u64) -> Result {
+        if block >= self.blocks || self.aside == Some(block) {
             return Err(code::ERANGE);
         }
+        Ok(())
+    }
+
+    fn get(&self, block: u64) -> Result<Buffer<SIZE>> {
+        self.check(block)?;
         // SAFETY: The device is open, and the block lies on it.
         let bh = unsafe {
             bindings::__bread_gfp(
@@ -132,7 +157,7 @@ impl<const SIZE: usize> Buffers<SIZE> {
 
     /// Reads `block` as a block of `kind`. `verify` is called unless the block passed it for this kind since it came from disk.
     ///
-    /// Errors: `ERANGE` beyond the device, `EIO`, and what `verify` gives.
+    /// Errors: `ERANGE` beyond the device and for the block set aside, `EIO`, and what `verify` gives.
     pub(crate) fn read<E: From<Error>>(
         &self,
         block: u64,
@@ -254,7 +279,8 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
     /// Errors: as [`Update::modify`].
     pub(crate) fn create(&self, block: u64, kind: u32) -> Result<BufMut<'a, SIZE>> {
         let slot = self.buffers.borrows.exclude(block)?;
-        if block >= self.buffers.blocks || kind >= MAX_KINDS {
+        self.buffers.check(block)?;
+        if kind >= MAX_KINDS {
             return Err(code::ERANGE);
         }
         // SAFETY: The device is open, and the block lies on it.
@@ -317,9 +343,7 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
     /// Errors: `EDEADLK` if a guard of the block exists; what jbd2 says.
     pub(crate) fn forget(&self, block: u64) -> Result {
         let _slot = self.buffers.borrows.exclude(block)?;
-        if block >= self.buffers.blocks {
-            return Err(code::ERANGE);
-        }
+        self.buffers.check(block)?;
         // SAFETY: The device is open and the block lies on it.
         let bh = unsafe { bindings::rvfs_getblk(self.buffers.device.as_ptr(), block, SIZE as u32) };
         let buffer: Buffer<SIZE> = Buffer {

@@ -20,6 +20,7 @@
 //! | [`mapping`] | [`MappingOperations`]: iomap, the page cache, write-back and its completion |
 //! | [`export`] | [`ExportOperations`]: file handles |
 //! | [`device`] | [`BlockDevice`] |
+//! | [`aside`] | [`BlockAside`]: a block outside of the journal, such as a super block |
 //! | [`buffer`] | [`Buffers`]: verified metadata blocks, shared and exclusive guards |
 //! | `borrow` | who guards which block inside an update |
 //! | [`seal`] | [`BlockSeal`]: checksums stored when a transaction commits |
@@ -40,6 +41,7 @@
 // This is a layer for filesystems in general: not every one uses all of it.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod aside;
 pub(crate) mod attr;
 #[allow(
     dead_code,
@@ -86,6 +88,7 @@ pub(crate) mod xattr;
 
 #[doc(inline)]
 pub(crate) use self::{
+    aside::BlockAside,
     attr::{Access, FileFlags, INodeOperations, IdMap, Owner, Stat, Time},
     buffer::{BufMut, BufRef, Buffers, Update},
     device::BlockDevice,

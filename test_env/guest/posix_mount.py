@@ -4,12 +4,15 @@
 
 import ctypes
 import errno
+import mmap
 import os
 import subprocess
 import sys
 import time
 
 from guest import (
+    PAGE,
+    Skip,
     Suite,
     check_call,
     drop_caches,
@@ -287,6 +290,71 @@ def sync_calls(fs, here):
     folder = os.open(here, os.O_RDONLY | os.O_DIRECTORY)
     os.fsync(folder)
     os.close(folder)
+
+
+def first_block(fs, flags=0):
+    """The first 4 KiB of the device, out of its page cache, or from the device with O_DIRECT."""
+    descriptor = os.open(fs.device, os.O_RDONLY | flags)
+    try:
+        with mmap.mmap(-1, PAGE) as page:  # aligned, as O_DIRECT wants it
+            expect_equal(os.preadv(descriptor, [page], 0), PAGE, "bytes read from the device")
+            return page[:]
+    finally:
+        os.close(descriptor)
+
+
+def freeze_once(fs):
+    """Freeze and thaw."""
+    run(["fsfreeze", "--freeze", fs.mnt])
+    run(["fsfreeze", "--unfreeze", fs.mnt])
+
+
+@suite.test
+def boot_sector(fs, here):
+    """The first 1,024 bytes are a boot loader's: no mount, freeze or remount touches them."""
+    if fs.fstype not in ("vexfs", "ext4"):
+        raise Skip(f"{fs.fstype} has no room for a boot loader there")
+    loader = os.urandom(1024)
+    fs.unmount()
+    with open(fs.device, "r+b", buffering=0) as device:
+        expect_equal(device.write(loader), 1024, "bytes written to the device")
+        os.fsync(device.fileno())
+    fs.mount()
+    (here / "file").write_text("text")
+    freeze_once(fs)
+    run(["mount", "-o", "remount,ro", fs.mnt])
+    run(["mount", "-o", "remount,rw", fs.mnt])
+    fs.cycle()
+    expect(first_block(fs)[:1024] == loader, "the boot sector changed, as the page cache has it")
+    fs.unmount()
+    expect(first_block(fs, os.O_DIRECT)[:1024] == loader, "the boot sector changed on the device")
+    fs.mount()
+    expect_equal((here / "file").read_text(), "text", "contents")
+
+
+@suite.test
+def device_while_mounted(fs, here):
+    """Who reads the mounted device through its page cache sees the super block that is on it."""
+    if fs.fstype not in ("vexfs", "ext4"):
+        raise Skip(f"{fs.fstype} does not keep its super block in the device's page cache")
+    # Open all the time: the device's page cache stays.
+    held = os.open(fs.device, os.O_RDONLY)
+    try:
+        in_use = first_block(fs)
+        run(["mount", "-o", "remount,ro", fs.mnt])
+        closed = first_block(fs)
+        expect(closed != in_use, "remount,ro was not to be seen in the super block")
+        same = closed == first_block(fs, os.O_DIRECT)
+        expect(same, "page cache and device differ after remount,ro")
+        run(["mount", "-o", "remount,rw", fs.mnt])
+        (here / "file").write_text("text")
+        freeze_once(fs)
+        again = first_block(fs)
+        expect(again != closed, "remount,rw was not to be seen in the super block")
+        same = again == first_block(fs, os.O_DIRECT)
+        expect(same, "page cache and device differ after a freeze")
+    finally:
+        os.close(held)
 
 
 @suite.test
