@@ -29,6 +29,16 @@ pub trait ReadBlocks {
     fn crc32(&self) -> layout::Crc32;
 }
 
+/// When blocks that were freed may be handed out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Once their transaction has committed. Metadata blocks among them were given to [`Transaction::forget`].
+    Committed,
+    /// Once what their transaction wrote into them is at its place and has left the journal: they were erased, and not forgotten, because
+    /// that would keep the zeros from the disk. Until then a checkpoint or a replay may still write them.
+    AtHome,
+}
+
 /// An open transaction. All changes of one transaction reach the disk together or not at all.
 pub trait Transaction: ReadBlocks {
     /// An exclusive guard of one block. Two guards of one block, at least one of them exclusive, are refused with
@@ -45,9 +55,9 @@ pub trait Transaction: ReadBlocks {
     /// write older copies of it (jbd2: forget and revoke). Its guards must be gone.
     fn forget(&self, block: u64, kind: BlockKind) -> Result<(), Error>;
 
-    /// `len` blocks from `start`, inside one group, are free from now on in the bitmaps, but may not be handed out again until this
-    /// transaction has committed. Must not fail for lack of memory once it has returned Ok for a group in this transaction.
-    fn defer_free(&self, start: u64, len: u32) -> Result<(), Error>;
+    /// `len` blocks from `start`, inside one group, are free from now on in the bitmaps, but may not be handed out again before
+    /// `reuse` says. Must not fail for lack of memory once it has returned Ok for a group and the same `reuse` in this transaction.
+    fn defer_free(&self, start: u64, len: u32, reuse: Reuse) -> Result<(), Error>;
 
     /// Bits (of 64 blocks from `word * 64` of the group) that are free in the bitmap but deferred.
     fn deferred(&self, group: u32, word: u32) -> u64;

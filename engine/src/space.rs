@@ -8,7 +8,7 @@
 use crate::bitmap;
 use crate::cx::Cx;
 use crate::error::{Error, Result};
-use crate::io::{ReadBlocks, Transaction};
+use crate::io::{ReadBlocks, Reuse, Transaction};
 use layout::block::{write_header, BlockKind, Header};
 use layout::group::{GroupDesc, BLOCK_UNINIT};
 
@@ -381,6 +381,16 @@ pub fn init_bitmap(
 ///
 /// Errors: [`Error::Corrupt`] if they are no data blocks or some were free already.
 pub fn free<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32) -> Result<()> {
+    free_for(cx, start, len, Reuse::Committed)
+}
+
+/// As [`free`], for metadata blocks that were filled with zeros, in this transaction or earlier ones, and not forgotten: the zeros reach the disk
+/// before the blocks can be allocated again.
+pub(crate) fn free_erased<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32) -> Result<()> {
+    free_for(cx, start, len, Reuse::AtHome)
+}
+
+fn free_for<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32, reuse: Reuse) -> Result<()> {
     let geo = cx.io.sb().geometry;
     if !geo.is_data(start, u64::from(len)) {
         return Err(Error::corrupt(
@@ -397,7 +407,7 @@ pub fn free<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32) -> Result<
             "blocks to free lie in a group that was never used",
         ));
     }
-    cx.io.defer_free(start, len)?;
+    cx.io.defer_free(start, len, reuse)?;
     let mut data = cx.io.modify(block, BlockKind::BlockBitmap)?;
     bitmap::clear(&mut data, first, len)
         .ok_or(Error::corrupt(start, "blocks to free are free already"))?;

@@ -4,7 +4,7 @@
 use super::deferred::Deferred;
 use crate::vfs::{checksum::crc32, code, BlockSeal, BufMut, BufRef, Buffers, Update};
 use core::cell::RefCell;
-use engine::io::{ReadBlocks, Transaction};
+use engine::io::{ReadBlocks, Reuse, Transaction};
 use engine::Error;
 use layout::block::BlockKind;
 use layout::superblock::Super;
@@ -180,7 +180,7 @@ impl<'a> Transaction for Txn<'a> {
             .map_err(|e| kernel_fault(e, block))
     }
 
-    fn defer_free(&self, start: u64, len: u32) -> Result<(), Error> {
+    fn defer_free(&self, start: u64, len: u32, reuse: Reuse) -> Result<(), Error> {
         let geo = &self.sb.geometry;
         let group = geo.group_of(start);
         let first = start.saturating_sub(geo.group_start(group)) as u32;
@@ -189,7 +189,7 @@ impl<'a> Transaction for Txn<'a> {
             .try_borrow_mut()
             .map_err(|_| Error::Internal("deferred blocks in use"))?;
         deferred
-            .add(self.update.handle().tid(), group, first, len)
+            .add(self.update.handle().tid(), group, first, len, reuse)
             .map_err(|_| Error::NoMemory)
     }
 

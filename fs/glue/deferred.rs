@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Blocks that were freed by transactions which are not durable yet. If they were handed out again at once, a crash
-//! could bring back their old owner while they hold somebody else's data.
+//! Blocks that were freed and may not be handed out again yet: by transactions which are not durable, for a crash
+//! could bring back their old owner while they hold somebody else's data; or with zeros that only the journal has, which it
+//! would write over their new owner's data.
 //!
-//! jbd2 has at most one running and one committing transaction, so a group has at most two bitmaps here, and entries
-//! leave as their transactions commit. It may not know what was freed or why.
+//! jbd2 has at most one running and one committing transaction, so a group has at most two bitmaps of the first sort here, and entries
+//! leave as their transactions commit. Of the second sort a group has one, which waits for the youngest of its transactions to leave the
+//! journal. It may not know what was freed or why.
 
 use crate::vfs::Tid;
 use engine::bitmap::WORDS;
+use engine::io::Reuse;
 use kernel::prelude::*;
 
-/// Blocks of one group freed by one transaction.
+/// Blocks of one group freed by one transaction, or by several up to it.
 struct Entry {
     tid: Tid,
+    reuse: Reuse,
     group: u32,
     count: u32,
     bits: KBox<[u64; WORDS as usize]>,
@@ -54,17 +58,30 @@ impl Deferred {
             .fold(0, |w, e| w | bits(e))
     }
 
+    /// What has to happen until all blocks can be handed out; `None` if there are none here.
+    pub(super) fn waits_for(&self) -> Option<Reuse> {
+        let erased = self.entries.iter().find(|e| e.reuse == Reuse::AtHome);
+        erased.or(self.entries.first()).map(|e| e.reuse)
+    }
+
     /// Transaction `tid` freed `len` blocks of `group` from `first` on.
-    pub(super) fn add(&mut self, tid: Tid, group: u32, first: u32, len: u32) -> Result {
-        let found = self
-            .entries
-            .iter()
-            .position(|e| e.group == group && e.tid == tid);
+    pub(super) fn add(
+        &mut self,
+        tid: Tid,
+        group: u32,
+        first: u32,
+        len: u32,
+        reuse: Reuse,
+    ) -> Result {
+        let found = self.entries.iter().position(|e| {
+            e.group == group && e.reuse == reuse && (e.tid == tid || reuse == Reuse::AtHome)
+        });
         if found.is_none() {
             let bits = KBox::new([0; WORDS as usize], GFP_KERNEL)?;
             self.entries.push(
                 Entry {
                     tid,
+                    reuse,
                     group,
                     count: 0,
                     bits,
@@ -74,6 +91,7 @@ impl Deferred {
         }
         let last = self.entries.len().saturating_sub(1);
         let entry = self.entries.get_mut(found.unwrap_or(last)).ok_or(EINVAL)?;
+        entry.tid = tid;
         for bit in first..first.saturating_add(len) {
             if let Some(w) = entry.bits.get_mut((bit / 64) as usize) {
                 *w |= 1 << (bit % 64);
@@ -87,11 +105,11 @@ impl Deferred {
         Ok(())
     }
 
-    /// Lets blocks go whose transaction `is_committed`.
-    pub(super) fn release(&mut self, is_committed: impl Fn(Tid) -> bool) {
+    /// Lets blocks go that `may_reuse` allows to.
+    pub(super) fn release(&mut self, may_reuse: impl Fn(Tid, Reuse) -> bool) {
         let mut i = 0;
         while let Some(entry) = self.entries.get(i) {
-            if !is_committed(entry.tid) {
+            if !may_reuse(entry.tid, entry.reuse) {
                 i = i.saturating_add(1);
                 continue;
             }

@@ -14,7 +14,7 @@ use crate::vfs::{
 use engine::io::ReadBlocks;
 use engine::orphan;
 use engine::space::{GroupMem, Space};
-use engine::vector::{self, DropPos};
+use engine::vector;
 use engine::Error;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -382,12 +382,9 @@ fn finish_work(sb: &SuperBlock<VexFs>) -> Result {
 
 /// Frees what a dropped index holds, in steps.
 pub(super) fn finish_drop(sb: &SuperBlock<VexFs>, id: u32) -> Result<(), Failure> {
-    let mut pos = DropPos::default();
     loop {
         let credits = |io: &Reader<'_>| vector::drop_index::drop_credits(io, DROP_STEP);
-        let (done, _) = match transact(sb, 0, credits, |cx| {
-            vector::drop_step(cx, id, &mut pos, DROP_STEP)
-        }) {
+        let (done, _) = match transact(sb, 0, credits, |cx| vector::drop_step(cx, id, DROP_STEP)) {
             Err(Failure::Clean(Error::NotFound)) => return Ok(()),
             other => other?,
         };

@@ -13,6 +13,7 @@ use crate::vfs::{
 };
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use engine::io::Reuse;
 use engine::space::{GroupMem, Space};
 use engine::{Cx, Error};
 use kernel::new_mutex;
@@ -23,8 +24,6 @@ use layout::superblock::{OnError, RawSuper, Super, STATE_CLEAN, STATE_ERROR};
 
 /// Seconds between commits that nobody asks for, unless the mount option `commit=` says otherwise.
 pub(super) const COMMIT_INTERVAL: u32 = 5;
-/// Blocks that may be forgotten in one transaction beyond those that are changed: a whole vector segment.
-const FORGET_CREDITS: u32 = 1088;
 
 /// What the metadata lock protects.
 pub(super) struct Meta {
@@ -195,9 +194,13 @@ impl Mount {
         let mut retried = false;
         loop {
             match self.attempt(sb, ino, credits, enough, &mut f) {
-                Err((Failure::Clean(Error::NoSpace), waiting)) if waiting && !retried => {
+                Err((Failure::Clean(Error::NoSpace), Some(reuse))) if !retried => {
                     retried = true;
-                    self.journal.force_commit().map_err(Failure::Kernel)?;
+                    match reuse {
+                        Reuse::Committed => self.journal.force_commit(),
+                        Reuse::AtHome => self.journal.flush(),
+                    }
+                    .map_err(Failure::Kernel)?;
                 }
                 Err((failure, _)) => return Err(failure),
                 Ok(done) => return Ok(done),
@@ -205,7 +208,7 @@ impl Mount {
         }
     }
 
-    /// One try. The flag of an error says whether blocks are on their way to being free.
+    /// One try. An error comes with what blocks wait for that are on their way to being free, if there are any.
     fn attempt<X>(
         &self,
         sb: &SuperBlock<VexFs>,
@@ -213,14 +216,15 @@ impl Mount {
         credits: u32,
         enough: &dyn Fn(&Reader<'_>) -> Result<bool, Error>,
         f: &mut impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
-    ) -> Result<Option<(X, Tid)>, (Failure, bool)> {
-        let kernel = |e| (Failure::Kernel(e), false);
+    ) -> Result<Option<(X, Tid)>, Refusal> {
+        let kernel = |e| (Failure::Kernel(e), None);
         if is_stopped(sb) {
             return Err(kernel(code::EROFS));
         }
         let wanted = Credits {
             blocks: credits,
-            revokes: credits.saturating_add(FORGET_CREDITS),
+            // Whatever is forgotten is a block that could as well have been changed.
+            revokes: credits,
         };
         let start = self.journal.start(wanted);
         let handle = start.inspect_err(|_| _ = is_stopped(sb)).map_err(kernel)?;
@@ -228,7 +232,10 @@ impl Mount {
         let (result, waiting) = {
             let mut guard = self.meta.write();
             let meta = &mut *guard;
-            meta.deferred.release(|tid| self.journal.is_committed(tid));
+            meta.deferred.release(|tid, reuse| match reuse {
+                Reuse::Committed => self.journal.is_committed(tid),
+                Reuse::AtHome => self.journal.is_at_home(tid),
+            });
             let enough = enough(&Reader {
                 buffers: &meta.buffers,
                 sb: &self.sb,
@@ -255,7 +262,7 @@ impl Mount {
                 })
             });
             // `txn` is not used any more, so what it borrowed is free again.
-            (result, meta.deferred.total() != 0)
+            (result, meta.deferred.waits_for())
         };
         match result {
             Ok(x) => {
@@ -269,7 +276,7 @@ impl Mount {
             Err(e) => {
                 let errno = change_failed(sb, ino, e);
                 drop(handle);
-                Err((Failure::Kernel(errno), false))
+                Err((Failure::Kernel(errno), None))
             }
         }
     }
@@ -321,6 +328,9 @@ impl Mount {
 fn stop(sb: &SuperBlock<VexFs>, handle: Handle<'_, Seal, SIZE>) -> Result {
     handle.stop().inspect_err(|_| _ = is_stopped(sb))
 }
+
+/// Why an attempt failed, and what blocks wait for that are on their way to being free.
+type Refusal = (Failure, Option<Reuse>);
 
 /// Why a transaction did not happen.
 #[derive(Clone, Copy)]

@@ -218,6 +218,18 @@ int rvfs_journal_max_credits(journal_t *journal)
 }
 
 tid_t rvfs_journal_latest_tid(journal_t *journal) { return jbd2_get_latest_transaction(journal); }
+
+/* The oldest transaction that the log on disk still has, or the next one. */
+tid_t rvfs_journal_tail_tid(journal_t *journal)
+{
+	tid_t tid;
+
+	read_lock(&journal->j_state_lock);
+	tid = journal->j_tail_sequence;
+	read_unlock(&journal->j_state_lock);
+	return tid;
+}
+
 tid_t rvfs_transaction_tid(transaction_t *transaction) { return transaction->t_tid; }
 tid_t rvfs_handle_tid(handle_t *handle) { return handle->h_transaction->t_tid; }
 int rvfs_handle_credits(handle_t *handle) { return jbd2_handle_buffer_credits(handle); }

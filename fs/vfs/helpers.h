@@ -104,6 +104,7 @@ void rvfs_journal_set_barrier(journal_t *journal, bool on);
 void rvfs_journal_set_interval(journal_t *journal, unsigned int seconds);
 int rvfs_journal_max_credits(journal_t *journal);
 tid_t rvfs_journal_latest_tid(journal_t *journal);
+tid_t rvfs_journal_tail_tid(journal_t *journal);
 tid_t rvfs_transaction_tid(transaction_t *transaction);
 tid_t rvfs_handle_tid(handle_t *handle);
 int rvfs_handle_credits(handle_t *handle);

@@ -230,6 +230,14 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
             && !Tid(self.shared.committed.load(Ordering::Acquire)).is_before(tid)
     }
 
+    /// Whether everything that transaction `tid` and those before it changed is at its place, and neither a checkpoint nor a replay will write it again.
+    pub(crate) fn is_at_home(&self, tid: Tid) -> bool {
+        // SAFETY: The journal is valid.
+        tid.is_before(Tid(unsafe {
+            bindings::rvfs_journal_tail_tid(self.as_ptr())
+        }))
+    }
+
     /// Sets how often the running transaction is committed by itself.
     pub(crate) fn set_commit_interval(&self, seconds: u32) {
         // SAFETY: The journal is valid.

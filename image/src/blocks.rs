@@ -196,12 +196,44 @@ impl Deferred {
     }
 }
 
+/// Blocks that were freed as erased ([`engine::io::Reuse::AtHome`]) and committed, and whose zeros only the journal has yet.
+#[derive(Debug, Default)]
+pub(crate) struct Erased {
+    blocks: BTreeSet<u64>,
+    map: Deferred,
+}
+
+impl Erased {
+    /// Takes in what a transaction freed, and lets go what the journal has written home.
+    fn update(&mut self, freed: &[(u64, u32)], journal: &Journal) -> Result<(), engine::Error> {
+        for &(start, len) in freed {
+            for block in start..start + u64::from(len) {
+                self.map.set(block, 1, true)?;
+                self.blocks.insert(block);
+            }
+        }
+        let home: Vec<u64> = self
+            .blocks
+            .iter()
+            .copied()
+            .filter(|block| journal.committed(*block).is_none())
+            .collect();
+        for block in home {
+            self.map.set(block, 1, false)?;
+            self.blocks.remove(&block);
+        }
+        Ok(())
+    }
+}
+
 /// What was changed since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) dirty: BTreeMap<u64, Rc<Slot>>,
     pub(crate) revoked: BTreeSet<u64>,
     pub(crate) deferred: Deferred,
+    /// Those of the deferred blocks that were erased.
+    pub(crate) erased: Vec<(u64, u32)>,
 }
 
 impl Batch {
@@ -218,6 +250,7 @@ pub struct Blocks {
     journal: RefCell<Option<Journal>>,
     cache: RefCell<HashMap<u64, Rc<Slot>>>,
     batch: RefCell<Batch>,
+    erased: RefCell<Erased>,
     last_io_error: RefCell<Option<io::Error>>,
 }
 
@@ -229,6 +262,7 @@ impl Blocks {
             journal: RefCell::new(journal),
             cache: RefCell::default(),
             batch: RefCell::default(),
+            erased: RefCell::default(),
             last_io_error: RefCell::default(),
         }
     }
@@ -410,6 +444,7 @@ impl Blocks {
         }
         set.revoked.extend(&batch.revoked);
         journal.commit(&*self.device, set)?;
+        self.erased.borrow_mut().update(&batch.erased, journal)?;
         *batch = Batch::default();
         Ok(())
     }
@@ -419,9 +454,33 @@ impl Blocks {
         !self.batch.borrow().is_empty()
     }
 
-    /// Whether the allocator would find more free blocks after a commit.
+    /// Whether the allocator would find more free blocks after a commit and a checkpoint.
     pub(crate) fn has_deferred(&self) -> bool {
-        self.batch.borrow().deferred.total > 0
+        self.deferred_total() > 0
+    }
+
+    /// Word `word` of the blocks of `group` that are free and may not be used yet.
+    pub(crate) fn deferred(&self, group: u32, word: u32) -> u64 {
+        self.batch.borrow().deferred.word(group, word) | self.erased.borrow().map.word(group, word)
+    }
+
+    /// Number of such blocks in `group`.
+    pub(crate) fn deferred_in(&self, group: u32) -> u32 {
+        self.batch.borrow().deferred.in_group(group) + self.erased.borrow().map.in_group(group)
+    }
+
+    /// Number of such blocks.
+    pub(crate) fn deferred_total(&self) -> u64 {
+        self.batch.borrow().deferred.total() + self.erased.borrow().map.total()
+    }
+
+    /// Commits, and makes all deferred blocks usable.
+    pub(crate) fn settle(&self) -> Result<()> {
+        self.commit()?;
+        if self.deferred_total() > 0 {
+            self.checkpoint(false)?;
+        }
+        Ok(())
     }
 
     /// Writes everything that is committed home; with `close`, leaves the journal empty.
@@ -429,10 +488,11 @@ impl Blocks {
         let mut journal = self.journal.borrow_mut();
         let journal = journal.as_mut().ok_or(Error::ReadOnly)?;
         if close {
-            journal.close(&*self.device)
+            journal.close(&*self.device)?;
         } else {
-            journal.checkpoint(&*self.device)
+            journal.checkpoint(&*self.device)?;
         }
+        Ok(self.erased.borrow_mut().update(&[], journal)?)
     }
 }
 

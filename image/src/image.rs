@@ -231,8 +231,8 @@ impl Image {
             return Err(Error::Aborted);
         }
         match self.attempt(credits, operation) {
-            Err(engine::Error::NoSpace) if self.blocks.has_deferred() => {}
-            Err(engine::Error::TooBig) if self.blocks.has_uncommitted() => {}
+            Err(engine::Error::NoSpace) if self.blocks.has_deferred() => self.blocks.settle()?,
+            Err(engine::Error::TooBig) if self.blocks.has_uncommitted() => self.blocks.commit()?,
             Err(error) => return Err(located(&self.blocks, error)),
             Ok(value) => {
                 // Leave room for the next one; if it does not suffice, it is tried again after a commit.
@@ -242,7 +242,6 @@ impl Image {
                 return Ok(value);
             }
         }
-        self.blocks.commit()?;
         self.attempt(credits, operation)
             .map_err(|error| located(&self.blocks, error))
     }

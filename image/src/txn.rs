@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use engine::io::{ReadBlocks, Transaction};
+use engine::io::{ReadBlocks, Reuse, Transaction};
 use engine::{Error, Result};
 use layout::block::BlockKind;
 use layout::superblock::Super;
@@ -31,7 +31,7 @@ struct Before {
 #[derive(Default)]
 struct Undo {
     blocks: HashMap<u64, Before>,
-    freed: Vec<(u64, u32)>,
+    freed: Vec<(u64, u32, Reuse)>,
 }
 
 impl<'a> Txn<'a> {
@@ -152,7 +152,10 @@ impl Drop for Txn<'_> {
                 batch.revoked.remove(&block);
             }
         }
-        for (start, len) in undo.freed {
+        for (start, len, reuse) in undo.freed {
+            if reuse == Reuse::AtHome {
+                batch.erased.retain(|freed| *freed != (start, len));
+            }
             // These bits were set by this transaction and by nothing else.
             let undone = batch.deferred.set(start, len, false);
             debug_assert!(undone.is_ok());
@@ -228,26 +231,26 @@ impl Transaction for Txn<'_> {
         Ok(())
     }
 
-    fn defer_free(&self, start: u64, len: u32) -> Result<()> {
+    fn defer_free(&self, start: u64, len: u32, reuse: Reuse) -> Result<()> {
         self.check_writable()?;
-        self.blocks
-            .batch()
-            .borrow_mut()
-            .deferred
-            .set(start, len, true)?;
-        self.undo.borrow_mut().freed.push((start, len));
+        let mut batch = self.blocks.batch().borrow_mut();
+        batch.deferred.set(start, len, true)?;
+        if reuse == Reuse::AtHome {
+            batch.erased.push((start, len));
+        }
+        self.undo.borrow_mut().freed.push((start, len, reuse));
         Ok(())
     }
 
     fn deferred(&self, group: u32, word: u32) -> u64 {
-        self.blocks.batch().borrow().deferred.word(group, word)
+        self.blocks.deferred(group, word)
     }
 
     fn deferred_in(&self, group: u32) -> u32 {
-        self.blocks.batch().borrow().deferred.in_group(group)
+        self.blocks.deferred_in(group)
     }
 
     fn deferred_total(&self) -> u64 {
-        self.blocks.batch().borrow().deferred.total()
+        self.blocks.deferred_total()
     }
 }

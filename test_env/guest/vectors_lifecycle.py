@@ -166,30 +166,50 @@ def dropped_index_frees(fs, here):
 
 @suite.test
 def erased(fs, here):
-    """The bytes of a deleted vector are not in its segment any more.
+    """The bytes of deleted vectors are nowhere but in the journal's old copies.
 
-    Not covered: the segment whose last record goes is freed as a whole, and what then
-    becomes of its bytes.
+    By a single delete, with the last record of a segment, with the file, with the index.
     """
     marker = b"thirty-two bytes of a vector ..."
-    vexabi.index_create(here, "secret", len(marker) // 4)
     path = here / "file"
-    path.write_text("text")
-    (here / "neighbour").write_text("text")
-    vexabi.put(here / "neighbour", "secret", row(1).tobytes() * 2)
-    vexabi.put(path, "secret", marker)
-    expect_equal(vexabi.get(path, "secret")[0], marker, "record")
-    fs.cycle()
-    before = occurrences(fs, marker)
-    expect(before, "the marker is not on the device at all: the test is wrong")
-    os.unlink(path)
-    fs.cycle()
-    after = occurrences(fs, marker)
-    suite.note(f"erased: copies at {before} before, at {after} after")
-    # Copies in the journal are overwritten in time. The record's own place is the last:
-    # segments lie above the journal.
-    expect(before[-1] not in after, f"the record's own bytes, at {before[-1]}, are left")
-    vexabi.index_drop(here, "secret")
+    neighbour = here / "neighbour"
+
+    def neighbours():
+        neighbour.write_text("text")
+        vexabi.put(neighbour, "secret", row(1).tobytes() * 2)
+
+    ways = {
+        "delete beside others": (neighbours, lambda: vexabi.delete(path, "secret")),
+        "delete of the last": (None, lambda: vexabi.delete(path, "secret")),
+        "unlink beside others": (neighbours, lambda: os.unlink(path)),
+        "unlink of the last": (None, lambda: os.unlink(path)),
+        "truncation": (None, lambda: os.truncate(path, 0)),
+        "drop": (None, lambda: vexabi.index_drop(here, "secret")),
+    }
+    for way, (prepare, end) in ways.items():
+        vexabi.index_create(here, "secret", len(marker) // 4)
+        path.write_text("text")
+        if prepare:
+            prepare()
+        for label in range(40):
+            vexabi.put(path, "secret", marker, label=label)
+        expect_equal(vexabi.get(path, "secret")[0], marker, f"{way}: record")
+        fs.cycle()
+        before = occurrences(fs, marker)
+        expect(len(before) >= 40, f"{way}: {len(before)} copies on the device: the test is wrong")
+        for label in range(1, 40):
+            vexabi.delete(path, "secret", label=label)
+        end()
+        fs.cycle()
+        after = occurrences(fs, marker)
+        suite.note(f"{way}: {len(before)} copies before, {len(after)} after")
+        # What is left are the journal's copies, which are overwritten in time: the log lies in
+        # front of all segments, so the place of the last copy of all tells.
+        expect(not [at for at in before[-40:] if at in after], f"{way}: bytes are left")
+        path.unlink(missing_ok=True)
+        neighbour.unlink(missing_ok=True)
+        if way != "drop":
+            vexabi.index_drop(here, "secret")
 
 
 def occurrences(fs, marker):

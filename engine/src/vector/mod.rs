@@ -21,8 +21,8 @@
 //! The two reserved inodes are loaded and stored by the operations here; an inode that is passed in is changed in memory only,
 //! and stored by the caller. Segments count towards no inode's `blocks`.
 //!
-//! Freeing a segment forgets up to 1,024 blocks in one transaction, and no operation frees more than one: a journal that
-//! accounts for revocations has to allow for [`MAX_FORGETS`] beyond the credits.
+//! A record that goes is erased in the transaction that removes it, and what was a segment's is handed out again only when the zeros are on the disk
+//! ([`crate::io::Reuse::AtHome`]). No operation frees more than one segment.
 
 pub mod drop_index;
 pub mod index;
@@ -30,7 +30,7 @@ pub mod record;
 pub mod scan;
 pub mod segment;
 
-pub use drop_index::{drop_step, DropPos};
+pub use drop_index::drop_step;
 pub use index::{
     create, drop_begin, find, inherited, list, load, next_dropping, set_permissions, NewIndex,
 };
@@ -40,9 +40,6 @@ pub use record::{
 };
 pub use scan::{is_live, scan, Batch, ScanPos};
 pub use segment::{usage, Usage};
-
-/// Blocks that an operation forgets at most because it frees a segment, beside tree nodes, which its credits bound.
-pub const MAX_FORGETS: u32 = segment::MAX_SEGMENT_BLOCKS;
 
 use crate::error::Result;
 use crate::inode;

@@ -21,6 +21,8 @@ use layout::BLOCK_SIZE;
 const GATHER: usize = 16;
 /// Rounds of that in one [`reclaim_step`] that meets nothing but live records.
 const ROUNDS: u32 = 64;
+/// Blocks that a slot of any index touches at most.
+pub(crate) const MAX_SLOT_BLOCKS: u32 = MAX_SLOT_SIZE.div_ceil(BLOCK_SIZE) as u32 + 1;
 /// Credits by which a tree operation may grow if the tree gains a level in the same transaction.
 const GROWN: u32 = 4;
 
@@ -395,7 +397,7 @@ pub(crate) fn leave<T: Transaction>(cx: &mut Cx<'_, T>, key: &Key) -> Result<()>
 }
 
 /// Blocks that removing one record may change beside what [`freed_segment_credits`] counts.
-fn remove_credits<R: ReadBlocks>(io: &R, slot_blocks: u32) -> Result<u32> {
+pub(crate) fn remove_credits<R: ReadBlocks>(io: &R, slot_blocks: u32) -> Result<u32> {
     // Segment header, segment entry, index.
     Ok(tree::credits(&map(io)?, Which::Data)
         .saturating_add(slot_blocks)
@@ -439,8 +441,8 @@ pub fn delete<T: Transaction>(
     Ok(())
 }
 
-/// Removes a record from map, segment and index. Returns whether a segment was freed.
-fn remove<T: Transaction>(
+/// Removes a record from map, segment and index, and erases it. Returns whether a segment was freed.
+pub(crate) fn remove<T: Transaction>(
     cx: &mut Cx<'_, T>,
     index: &mut Index,
     key: &Key,
@@ -448,8 +450,7 @@ fn remove<T: Transaction>(
 ) -> Result<bool> {
     leave(cx, key)?;
     let mut table = table(cx.io)?;
-    // The slots of a dropped index go with their segments.
-    let freed = !index.dropping && segment::release_slot(cx, &mut table, index, addr)?;
+    let freed = segment::release_slot(cx, &mut table, index, addr)?;
     index.records = index.records.checked_sub(1).ok_or(Error::corrupt(
         table_block(cx.io, &table),
         "index counts fewer records than it has",
@@ -472,8 +473,7 @@ pub fn kill(inode: &mut Inode) -> bool {
 
 /// Blocks that [`reclaim_step`] may change for `max` records.
 pub fn reclaim_credits<R: ReadBlocks>(io: &R, max: u32) -> Result<u32> {
-    let slot = MAX_SLOT_SIZE.div_ceil(BLOCK_SIZE).saturating_add(1) as u32;
-    Ok(remove_credits(io, slot)?
+    Ok(remove_credits(io, MAX_SLOT_BLOCKS)?
         .saturating_mul(max)
         .saturating_add(freed_segment_credits(io)?)
         .saturating_add(STORE_SYSTEM_CREDITS))

@@ -606,7 +606,7 @@ pub(crate) fn take_slot<T: Transaction>(
     Ok((slot, init))
 }
 
-/// Gives a slot back and erases it; a segment without records goes as a whole. Returns whether it did.
+/// Erases a slot and gives it back; a segment without records goes as a whole. Returns whether it did.
 pub(crate) fn release_slot<T: Transaction>(
     cx: &mut Cx<'_, T>,
     table: &mut Inode,
@@ -619,16 +619,19 @@ pub(crate) fn release_slot<T: Transaction>(
     ))?;
     let start = s.at.start;
     s.range(addr.slot)?;
-    {
+    let SegmentHeader { used, init, .. } = {
         let (data, h) = s.header(cx.io)?;
         if !is_used(&data, addr.slot) {
             return Err(Error::corrupt(start, "record in a slot that is free"));
         }
-        if h.used == 1 {
-            drop(data);
-            free(cx, table, index, &s)?;
-            return Ok(true);
-        }
+        h
+    };
+    each_piece(cx.io, &s, addr.slot, init, |piece, _| {
+        zero(piece, 0, piece.len())
+    })?;
+    if used == 1 {
+        free(cx, table, index, &s, init)?;
+        return Ok(true);
     }
     let mut data = cx.io.modify(start, BlockKind::Segment)?;
     let mut h = s.check(&data)?;
@@ -636,9 +639,6 @@ pub(crate) fn release_slot<T: Transaction>(
     set_bit(&mut data, addr.slot, false)?;
     h.write(&mut data).map_err(Error::at(start))?;
     drop(data);
-    each_piece(cx.io, &s, addr.slot, h.init, |piece, _| {
-        zero(piece, 0, piece.len())
-    })?;
     s.at.free = s.at.free.saturating_add(1);
     tree::replace(cx, table, Which::Data, &s.key(), &s.at.to_bytes())?;
     index.free_slots = index.free_slots.saturating_add(1);
@@ -646,26 +646,37 @@ pub(crate) fn release_slot<T: Transaction>(
     Ok(false)
 }
 
-/// Frees a segment with all its blocks. What was in its slots is the caller's business.
-pub(crate) fn free<T: Transaction>(
+/// Frees a segment with all its blocks; its slots are erased. The first `init` blocks of the slot area were written at some time: they are not
+/// forgotten, for then the journal would not write their zeros (docs/decisions/005-erasing-vectors.md).
+fn free<T: Transaction>(
     cx: &mut Cx<'_, T>,
     table: &mut Inode,
     index: &mut Index,
     s: &Segment,
+    init: u32,
 ) -> Result<()> {
-    let init = s.header(cx.io)?.1.init;
     let SegmentRef {
         start,
         blocks,
         free,
         ..
     } = s.at;
-    // Only blocks that were written can be in the journal.
-    for n in 1..=u64::from(init) {
-        cx.io.forget(start.saturating_add(n), BlockKind::Slots)?;
-    }
+    let slots = start.saturating_add(1);
+    let rest = blocks
+        .checked_sub(1)
+        .and_then(|b| b.checked_sub(init))
+        .ok_or(Error::corrupt(
+            start,
+            "more segment blocks initialised than there are",
+        ))?;
     cx.io.forget(start, BlockKind::Segment)?;
-    space::free(cx, start, blocks)?;
+    space::free(cx, start, 1)?;
+    if init != 0 {
+        space::free_erased(cx, slots, init)?;
+    }
+    if rest != 0 {
+        space::free(cx, slots.saturating_add(u64::from(init)), rest)?;
+    }
     tree::remove(cx, table, Which::Data, &s.key())?;
     let block = index::table_block(cx.io, table);
     index.segments = index.segments.checked_sub(1).ok_or(Error::corrupt(

@@ -3,7 +3,7 @@
 //! every rule of `engine::io` enforced (guards, sealing, verification of all that is committed).
 #![allow(dead_code)] // every test binary uses its own part
 
-use engine::io::{ReadBlocks, Transaction};
+use engine::io::{ReadBlocks, Reuse, Transaction};
 use engine::space::{GroupMem, Space};
 use engine::{Cx, Error, Result};
 use layout::block::{self, BlockKind};
@@ -31,6 +31,8 @@ struct State {
     lent: HashSet<u64>,
     forgotten: HashSet<u64>,
     deferred: HashMap<u32, Vec<u64>>,
+    /// Freed as erased by the open transaction.
+    erased: Vec<(u64, u32)>,
     reads: u64,
     changed: HashSet<u64>,
     /// Reads and modifications until an injected I/O error.
@@ -186,10 +188,13 @@ impl Transaction for MemIo {
         Ok(())
     }
 
-    fn defer_free(&self, start: u64, len: u32) -> Result<()> {
+    fn defer_free(&self, start: u64, len: u32, reuse: Reuse) -> Result<()> {
         let g = self.sb.geometry.group_of(start);
         let first = start - self.sb.geometry.group_start(g);
         let mut s = self.state.borrow_mut();
+        if reuse == Reuse::AtHome {
+            s.erased.push((start, len));
+        }
         let words = s
             .deferred
             .entry(g)
@@ -333,6 +338,7 @@ impl MemFs {
                 s.dirty.clear();
                 s.deferred.clear();
                 s.forgotten.clear();
+                s.erased.clear();
                 drop(s);
                 (self.space, self.groups) = before;
             }
@@ -365,6 +371,12 @@ impl MemFs {
         }
         for b in std::mem::take(&mut s.forgotten) {
             s.committed.remove(&b);
+        }
+        for (start, len) in std::mem::take(&mut s.erased) {
+            for b in start..start + u64::from(len) {
+                let data = s.committed.remove(&b).expect("erased and never written");
+                assert!(data.iter().all(|b| *b == 0), "block {b} is not erased");
+            }
         }
         s.deferred.clear();
         drop(s);

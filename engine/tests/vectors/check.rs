@@ -123,12 +123,7 @@ impl World {
         let mut owned = BTreeSet::new();
         let mut lazy = BTreeSet::new();
 
-        let known: Vec<u32> = self
-            .indexes
-            .keys()
-            .chain(self.dropping.keys())
-            .copied()
-            .collect();
+        let known: Vec<u32> = self.indexes.keys().chain(&self.dropping).copied().collect();
         assert_eq!(t.indexes.len(), known.len());
         assert_eq!(t.counter, self.last_id);
         assert_eq!(
@@ -137,7 +132,7 @@ impl World {
             "a name for each index in use"
         );
         for (id, index) in &t.indexes {
-            assert_eq!(index.dropping, self.dropping.contains_key(id));
+            assert_eq!(index.dropping, self.dropping.contains(id));
             if !index.dropping {
                 assert_eq!(t.names[index.name.as_str()], *id);
             }

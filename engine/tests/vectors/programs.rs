@@ -105,7 +105,7 @@ impl World {
             }
             Op::DropStep(i, max) => {
                 let len = self.dropping.len().max(1);
-                if let Some(id) = self.dropping.keys().nth(i % len).copied() {
+                if let Some(id) = self.dropping.iter().nth(i % len).copied() {
                     self.drop_step(id, max)?;
                 }
             }
@@ -123,7 +123,7 @@ impl World {
         for id in self.indexes.keys().copied().collect::<Vec<_>>() {
             self.drop_begin(id).unwrap();
         }
-        for id in self.dropping.keys().copied().collect::<Vec<_>>() {
+        for id in self.dropping.iter().copied().collect::<Vec<_>>() {
             while !self.drop_step(id, 7).unwrap() {}
             self.check();
         }

@@ -261,8 +261,7 @@ fn names_and_numbers_of_indexes() {
     let b = w.create("notes", 8).unwrap();
     assert!(b > a);
     w.check();
-    let refused =
-        w.fs.with(|cx| vector::drop_step(cx, b, &mut Default::default(), 4));
+    let refused = w.fs.with(|cx| vector::drop_step(cx, b, 4));
     assert!(matches!(refused, Err(Error::Range(_))));
     while !w.drop_step(a, 4).unwrap() {}
     assert_eq!(w.create("third", 8).unwrap(), b + 1);

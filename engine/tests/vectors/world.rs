@@ -3,11 +3,11 @@
 //! declared credits.
 
 use crate::common::{blank, load, MemFs, MemIo};
-use engine::vector::{self, DropPos, NewIndex, RecordPos};
+use engine::vector::{self, NewIndex, RecordPos};
 use engine::{inode, Cx, Error, Result};
 use layout::inode::{mode, Inode};
 use layout::vector::{Element, Index, Metric};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// (inode, label) -> (tag, elements).
 pub type Records = BTreeMap<(u64, u64), (u64, Vec<u8>)>;
@@ -24,7 +24,7 @@ pub struct World {
     /// Indexes in use, by id.
     pub indexes: BTreeMap<u32, ModelIndex>,
     /// Indexes being dropped, and how far that got.
-    pub dropping: BTreeMap<u32, DropPos>,
+    pub dropping: BTreeSet<u32>,
     /// Highest id ever seen.
     pub last_id: u32,
     /// Most blocks that a transaction of each kind changed, and its credits then.
@@ -65,7 +65,7 @@ impl World {
             fs,
             inos,
             indexes: BTreeMap::new(),
-            dropping: BTreeMap::new(),
+            dropping: BTreeSet::new(),
             last_id: 0,
             tightest: BTreeMap::new(),
         }
@@ -201,7 +201,7 @@ impl World {
         let credits = vector::index::drop_begin_credits(&self.fs.io)?;
         self.step("drop_begin", credits, |cx| vector::drop_begin(cx, id))?;
         let model = self.indexes.remove(&id).unwrap();
-        self.dropping.insert(id, DropPos::default());
+        self.dropping.insert(id);
         assert_eq!(
             vector::find(&self.fs.io, model.name.as_bytes()),
             Err(Error::NotFound)
@@ -211,29 +211,21 @@ impl World {
 
     pub fn drop_step(&mut self, id: u32, max: u32) -> Result<bool> {
         let credits = vector::drop_index::drop_credits(&self.fs.io, max)?;
-        let mut pos = self.dropping[&id];
-        let done = self.step("drop_step", credits, |cx| {
-            vector::drop_step(cx, id, &mut pos, max)
-        })?;
+        let done = self.step("drop_step", credits, |cx| vector::drop_step(cx, id, max))?;
         if done {
             self.dropping.remove(&id);
-        } else {
-            self.dropping.insert(id, pos);
         }
         Ok(done)
     }
 
-    /// All index drops forget how far they got, as a crash makes them.
+    /// After a crash the indexes that are being dropped are found again.
     pub fn crash(&mut self) {
-        for pos in self.dropping.values_mut() {
-            *pos = DropPos::default();
-        }
         let mut found = Vec::new();
         let mut after = 0;
         while let Some(id) = vector::next_dropping(&self.fs.io, after).unwrap() {
             found.push(id);
             after = id;
         }
-        assert!(found.iter().eq(self.dropping.keys()));
+        assert!(found.iter().eq(&self.dropping));
     }
 }

@@ -3,7 +3,7 @@
 //! elements are, and searching them, is the caller's (crate `vector`).
 
 use engine::inode;
-use engine::vector::{self, DropPos, NewIndex, Record, RecordPos};
+use engine::vector::{self, NewIndex, Record, RecordPos};
 use layout::inode::Inode;
 use layout::vector::Index;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::image::Image;
 
 /// Records removed in one step of dropping an index.
-const DROP_RECORDS: u32 = 32;
+const DROP_RECORDS: u32 = 16;
 
 /// A record to be stored.
 #[derive(Clone, Copy, Debug)]
@@ -81,16 +81,9 @@ impl Image {
     }
 
     fn finish_drop(&mut self, id: u32) -> Result<()> {
-        let mut position = DropPos::default();
         loop {
             let credits = self.read(|io| vector::drop_index::drop_credits(io, DROP_RECORDS))?;
-            let (done, next) = self.with_credits(credits, |cx| {
-                let mut next = position;
-                let done = vector::drop_step(cx, id, &mut next, DROP_RECORDS)?;
-                Ok((done, next))
-            })?;
-            position = next;
-            if done {
+            if self.with_credits(credits, |cx| vector::drop_step(cx, id, DROP_RECORDS))? {
                 return Ok(());
             }
         }
