@@ -182,7 +182,7 @@ pub(crate) fn remove<T: Transaction>(
     cookie: u64,
 ) -> Result<()> {
     let size = dir.size.checked_sub(1).ok_or(Error::corrupt(
-        0,
+        crate::inode::home_block(cx.io, dir.ino),
         "size of a directory is not the number of its entries",
     ))?;
     tree::remove(cx, dir, Which::Data, &Key::one(cookie))?;

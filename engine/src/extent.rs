@@ -7,6 +7,7 @@
 //! could be one extent usually are, but nothing depends on it.
 
 use crate::error::{Error, Result};
+use crate::inode::home_block;
 use crate::io::ReadBlocks;
 use crate::tree::{self, Which};
 use layout::btree::{Key, TreeKind};
@@ -34,14 +35,6 @@ pub enum Mapping {
     Inline,
 }
 
-/// The inode table block of `inode`, to name the culprit in errors about its fork.
-pub(crate) fn home_block<R: ReadBlocks>(io: &R, inode: &Inode) -> u64 {
-    io.sb()
-        .geometry
-        .inode_place(inode.ino)
-        .map_or(0, |p| p.block)
-}
-
 /// Whether the data fork of `inode` may hold extents.
 pub(crate) fn check_kind(inode: &Inode) -> Result<()> {
     match inode.data_tree() {
@@ -59,8 +52,8 @@ pub(crate) fn parse<R: ReadBlocks>(
     key: &Key,
     value: &[u8],
 ) -> Result<Extent> {
-    let e =
-        Extent::parse(key.a(), value).map_err(|x| Error::corrupt(home_block(io, inode), x.0))?;
+    let e = Extent::parse(key.a(), value)
+        .map_err(|x| Error::corrupt(home_block(io, inode.ino), x.0))?;
     if !io.sb().geometry.is_data(e.start, u64::from(e.len)) {
         return Err(Error::corrupt(
             e.start,
@@ -168,7 +161,7 @@ pub fn for_each<R: ReadBlocks>(
         let e = parse(io, inode, k, v)?;
         if e.logical < last {
             return Err(Error::corrupt(
-                home_block(io, inode),
+                home_block(io, inode.ino),
                 "extents of a file overlap",
             ));
         }

@@ -61,9 +61,15 @@ pub(crate) fn load_named_into<R: ReadBlocks>(io: &R, ino: u64, to: &mut Inode) -
     }
 }
 
+/// The block of the inode table that holds inode `ino`: what errors name when the fault is the inode's, or lies in one of its trees and the node is not
+/// known. 0 if there is no such inode.
+pub(crate) fn home_block<R: ReadBlocks>(io: &R, ino: u64) -> u64 {
+    io.sb().geometry.inode_place(ino).map_or(0, |p| p.block)
+}
+
 fn not_in_use<R: ReadBlocks>(io: &R, ino: u64) -> Error {
     Error::corrupt(
-        io.sb().geometry.inode_place(ino).map_or(0, |p| p.block),
+        home_block(io, ino),
         "an inode that is not in use is named by an entry",
     )
 }
@@ -348,10 +354,10 @@ pub(crate) fn can_link(inode: &Inode) -> bool {
 }
 
 /// One link less.
-pub(crate) fn drop_link(inode: &mut Inode) -> Result<()> {
-    inode.links = inode
-        .links
-        .checked_sub(1)
-        .ok_or(Error::corrupt(0, "an inode has more names than links"))?;
+pub(crate) fn drop_link<R: ReadBlocks>(io: &R, inode: &mut Inode) -> Result<()> {
+    inode.links = inode.links.checked_sub(1).ok_or(Error::corrupt(
+        home_block(io, inode.ino),
+        "an inode has more names than links",
+    ))?;
     Ok(())
 }

@@ -227,20 +227,20 @@ pub fn link_credits<R: ReadBlocks>(io: &R, inode: &Inode, dir: &Inode) -> Result
 fn load_entry<R: ReadBlocks>(io: &R, entry: &dir::Entry, inode: &mut Inode) -> Result<()> {
     if entry.ino < ino::FIRST {
         return Err(Error::corrupt(
-            0,
+            inode::home_block(io, entry.ino),
             "a directory entry names a reserved inode",
         ));
     }
     inode::load_named_into(io, entry.ino, inode)?;
     if inode.file_type() != entry.file_type {
         return Err(Error::corrupt(
-            0,
+            inode::home_block(io, entry.ino),
             "a directory entry gives its inode another type",
         ));
     }
     if inode.links == 0 {
         return Err(Error::corrupt(
-            0,
+            inode::home_block(io, entry.ino),
             "a directory entry names an inode without links",
         ));
     }

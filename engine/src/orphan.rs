@@ -99,7 +99,7 @@ pub(crate) fn remove<T: Transaction>(cx: &mut Cx<'_, T>, ino: u64) -> Result<()>
     load_table(cx.io, &mut table)?;
     tree::remove(cx, &mut table, Which::Data, &Key::one(ino))?;
     table.size = table.size.checked_sub(1).ok_or(Error::corrupt(
-        0,
+        inode::home_block(cx.io, ino::ORPHANS),
         "the orphan tree has more entries than its inode counts",
     ))?;
     inode::store(cx, &table)
@@ -199,7 +199,10 @@ fn finish_unlinked<T: Transaction>(
 ) -> Result<Progress> {
     // The tree is empty then, so there is nothing to free in it.
     if inode.is_dir() && !dir::is_empty(cx.io, inode)? {
-        return Err(Error::corrupt(0, "a removed directory is not empty"));
+        return Err(Error::corrupt(
+            inode::home_block(cx.io, inode.ino),
+            "a removed directory is not empty",
+        ));
     }
     // Records put while it was open without a name carry the present epoch.
     if vector::kill(inode) {
@@ -216,7 +219,10 @@ fn finish_unlinked<T: Transaction>(
     } else {
         // What extents the inode itself holds are few, and what attributes it holds need no work.
         if !truncate(cx, inode, 0)? || inode.blocks != 0 {
-            return Err(Error::corrupt(0, "an inode counts more blocks than it has"));
+            return Err(Error::corrupt(
+                inode::home_block(cx.io, inode.ino),
+                "an inode counts more blocks than it has",
+            ));
         }
         inode::free(cx, inode)?;
         remove(cx, inode.ino).map_err(Error::late)?;
@@ -259,7 +265,10 @@ fn drop_attributes<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode) -> Res
             first = Some(*key);
             Ok(false)
         })?;
-        let key = first.ok_or(Error::corrupt(0, "a tree without entries has nodes"))?;
+        let key = first.ok_or(Error::corrupt(
+            inode::home_block(cx.io, inode.ino),
+            "a tree without entries has nodes",
+        ))?;
         tree::remove(cx, inode, Which::Attr, &key).map_err(Error::late)?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 //! and saves a third block in every split and merge.
 
 use crate::error::{Error, Result};
+use crate::inode::home_block;
 use crate::io::ReadBlocks;
 use crate::node;
 use layout::block::{read_header, BlockKind, HEADER_SIZE};
@@ -155,7 +156,7 @@ fn leaf_for<R: ReadBlocks, X>(
     let (mut block, mut level) = match fork.format {
         ForkFormat::Empty | ForkFormat::Inline => return Ok(Found::Next(None)),
         ForkFormat::Leaf => {
-            return Ok(match f(0, &fork.bytes)? {
+            return Ok(match f(home_block(io, inode.ino), &fork.bytes)? {
                 Some(x) => Found::Here(x),
                 None => Found::Next(None),
             })
@@ -246,11 +247,12 @@ pub fn at_or_before<R: ReadBlocks, X>(
     let (mut block, mut level) = match fork.format {
         ForkFormat::Empty | ForkFormat::Inline => return Ok(None),
         ForkFormat::Leaf => {
-            let odd = Error::corrupt(0, ODD);
+            let home = home_block(io, inode.ino);
+            let odd = Error::corrupt(home, ODD);
             return Ok(match node::find(&fork.bytes, kind, true, key).ok_or(odd)? {
-                Ok(i) => Some(take(0, &fork.bytes, i, &mut f)?),
+                Ok(i) => Some(take(home, &fork.bytes, i, &mut f)?),
                 Err(0) => None,
-                Err(i) => Some(take(0, &fork.bytes, i.saturating_sub(1), &mut f)?),
+                Err(i) => Some(take(home, &fork.bytes, i.saturating_sub(1), &mut f)?),
             });
         }
         ForkFormat::Tree => fork.root().ok_or(Error::Internal("tree without root"))?,
@@ -295,4 +297,4 @@ fn call<X>(f: Option<impl FnOnce(&Key, &[u8]) -> Result<X>>, k: &Key, v: &[u8]) 
     f.ok_or(Error::Internal("leaf visited twice"))?(k, v)
 }
 
-pub use crate::tree_write::{insert, remove, replace};
+pub use crate::tree_write::{insert, insert_blocks, remove, replace};

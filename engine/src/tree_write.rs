@@ -7,6 +7,7 @@
 
 use crate::cx::Cx;
 use crate::error::{Error, Result};
+use crate::inode;
 use crate::io::{ReadBlocks, Transaction};
 use crate::node;
 use crate::space;
@@ -152,7 +153,8 @@ pub fn insert<T: Transaction>(
             .root()
             .ok_or(Error::Internal("tree without root"))?,
         ForkFormat::Empty | ForkFormat::Leaf => {
-            if insert_in_fork(fork_mut(inode, w), kind, key, value)? {
+            let home = inode::home_block(cx.io, inode.ino);
+            if insert_in_fork(fork_mut(inode, w), home, kind, key, value)? {
                 return Ok(());
             }
             space::require_reserve(cx, 1)?;
@@ -172,7 +174,8 @@ pub fn insert<T: Transaction>(
         let need = kind.slot_size().saturating_add(value.len());
         let used = node::leaf_used(b, kind).ok_or(odd)?;
         if used.saturating_add(need) > node::leaf_room(b.len()) {
-            space::require_reserve(cx, new_blocks(inode, w))?;
+            let blocks = insert_blocks(cx.io, inode, w, key, value.len())?;
+            space::require_reserve(cx, blocks)?;
         }
         i
     };
@@ -198,9 +201,58 @@ pub fn insert<T: Transaction>(
     insert_child(cx, inode, w, kind, &path, &separator, right_block)
 }
 
+/// Blocks that [`insert`] of a value of `len` bytes under `key` allocates, if it is the next change of the tree: none if its leaf has room, else one for every
+/// node on the way up that has to be split, and a new root if all have.
+///
+/// Errors: [`Error::Corrupt`], [`Error::Io`].
+pub fn insert_blocks<R: ReadBlocks>(
+    io: &R,
+    inode: &Inode,
+    w: Which,
+    key: &Key,
+    len: usize,
+) -> Result<u64> {
+    let kind = kind(inode, w)?;
+    let need = kind.slot_size().saturating_add(len);
+    let f = fork(inode, w);
+    let Some(root) = f.root() else {
+        let used = match f.format {
+            ForkFormat::Leaf => node::leaf_used(&f.bytes, kind)
+                .ok_or(Error::corrupt(inode::home_block(io, inode.ino), ODD))?,
+            _ => 0,
+        };
+        let fits = used.saturating_add(need) <= node::leaf_room(f.bytes.len());
+        return Ok(u64::from(!fits));
+    };
+    let path = Path::descend(io, inode, kind, root, key)?;
+    let mut blocks = 0u64;
+    for level in 0..=path.root {
+        let block = path.block(level)?;
+        let data = io.read(block, BlockKind::Node)?;
+        let b = body(&data);
+        let fits = if level == 0 {
+            let used = node::leaf_used(b, kind).ok_or(Error::corrupt(block, ODD))?;
+            used.saturating_add(need) <= node::leaf_room(b.len())
+        } else {
+            count(b) < node::max_entries(b.len(), kind)
+        };
+        if fits {
+            return Ok(blocks);
+        }
+        blocks = blocks.saturating_add(1);
+    }
+    Ok(blocks.saturating_add(1))
+}
+
 /// Inserts into an empty fork or a leaf in a fork; `false`, and nothing changed, if it does not fit.
-fn insert_in_fork(f: &mut Fork, kind: TreeKind, key: &Key, value: &[u8]) -> Result<bool> {
-    let odd = Error::corrupt(0, ODD);
+fn insert_in_fork(
+    f: &mut Fork,
+    home: u64,
+    kind: TreeKind,
+    key: &Key,
+    value: &[u8],
+) -> Result<bool> {
+    let odd = Error::corrupt(home, ODD);
     let mut new = *f;
     if new.format == ForkFormat::Empty {
         new.format = ForkFormat::Leaf;
@@ -226,9 +278,10 @@ fn spill<T: Transaction>(
 ) -> Result<(u64, u8)> {
     let near = home(cx, inode);
     let (block, mut data) = new_node(cx, inode, kind, 0, near)?;
+    let odd = Error::corrupt(inode::home_block(cx.io, inode.ino), ODD);
     let f = fork_mut(inode, w);
     if f.format == ForkFormat::Leaf {
-        node::leaf_append(body_mut(&mut data), &f.bytes, kind, 0).ok_or(Error::corrupt(0, ODD))?;
+        node::leaf_append(body_mut(&mut data), &f.bytes, kind, 0).ok_or(odd)?;
     }
     f.set_root(block, 0);
     Ok((block, 0))
@@ -334,7 +387,7 @@ pub fn replace<T: Transaction>(
             return replace_in(body_mut(&mut data), kind, i, key, value).ok_or(odd);
         }
     } else {
-        let odd = Error::corrupt(0, ODD);
+        let odd = Error::corrupt(inode::home_block(cx.io, inode.ino), ODD);
         if f.format != ForkFormat::Leaf {
             return Err(Error::NotFound);
         }
@@ -377,11 +430,12 @@ pub fn remove<T: Transaction>(
     key: &Key,
 ) -> Result<()> {
     let kind = kind(inode, w)?;
+    let home = inode::home_block(cx.io, inode.ino);
     let f = fork_mut(inode, w);
     let root = match f.format {
         ForkFormat::Empty | ForkFormat::Inline => return Err(Error::NotFound),
         ForkFormat::Leaf => {
-            let odd = Error::corrupt(0, ODD);
+            let odd = Error::corrupt(home, ODD);
             let i = node::find(&f.bytes, kind, true, key)
                 .ok_or(odd)?
                 .map_err(|_| Error::NotFound)?;

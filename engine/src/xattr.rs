@@ -107,17 +107,18 @@ fn heads<R: ReadBlocks>(
             };
             if chunk == u64::from(u32::MAX) {
                 return Err(Error::corrupt(
-                    0,
+                    inode::home_block(io, inode.ino),
                     "chunk number of an attribute out of range",
                 ));
             }
             if chunk != 0 {
                 return Err(Error::corrupt(
-                    0,
+                    inode::home_block(io, inode.ino),
                     "chunks of an attribute without their first",
                 ));
             }
-            let head = XattrHead::parse(value).map_err(Error::at(0))?;
+            let head =
+                XattrHead::parse(value).map_err(Error::at(inode::home_block(io, inode.ino)))?;
             if !f(key.a(), collision, &head)? {
                 return Ok(false);
             }
@@ -150,14 +151,19 @@ pub fn get<R: ReadBlocks>(
     let chunks = XattrHead::chunks(name.len(), found.len) as u64;
     let mut at = 0usize;
     let mut next = 0u64;
-    let torn = Error::corrupt(0, "chunks of an attribute do not add up");
+    let torn = Error::corrupt(
+        inode::home_block(io, inode.ino),
+        "chunks of an attribute do not add up",
+    );
     let from = xattr_key(found.hash, found.collision, 0);
     tree::walk(io, inode, Which::Attr, &from, |key, value| {
         if *key != xattr_key(found.hash, found.collision, next) {
             return Ok(false);
         }
         let part = if next == 0 {
-            XattrHead::parse(value).map_err(Error::at(0))?.first
+            XattrHead::parse(value)
+                .map_err(Error::at(inode::home_block(io, inode.ino)))?
+                .first
         } else {
             value
         };
@@ -283,7 +289,10 @@ fn put_chunk<T: Transaction>(
 
 fn remove_chunk<T: Transaction>(cx: &mut Cx<'_, T>, inode: &mut Inode, key: &Key) -> Result<()> {
     match tree::remove(cx, inode, Which::Attr, key) {
-        Err(Error::NotFound) => Err(Error::corrupt(0, "chunks of an attribute do not add up")),
+        Err(Error::NotFound) => Err(Error::corrupt(
+            inode::home_block(cx.io, inode.ino),
+            "chunks of an attribute do not add up",
+        )),
         other => other,
     }
 }

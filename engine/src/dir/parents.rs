@@ -108,11 +108,7 @@ pub(crate) fn remove<T: Transaction>(
 ) -> Result<()> {
     match tree::remove(cx, inode, Which::Attr, &parent_key(dir, cookie)) {
         Err(Error::NotFound) => Err(Error::corrupt(
-            cx.io
-                .sb()
-                .geometry
-                .inode_place(inode.ino)
-                .map_or(0, |p| p.block),
+            crate::inode::home_block(cx.io, inode.ino),
             "an entry's inode has no parent pointer for it",
         )),
         other => other,

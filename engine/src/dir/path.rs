@@ -30,10 +30,10 @@ impl LoopCheck {
     }
 
     /// The sequence reached `ino`. Inode numbers are not 0, so the first `saved` matches none.
-    fn step(&mut self, ino: u64) -> Result<()> {
+    fn step<R: ReadBlocks>(&mut self, io: &R, ino: u64) -> Result<()> {
         if ino == self.saved {
             return Err(Error::corrupt(
-                0,
+                inode::home_block(io, ino),
                 "parent pointers of directories run in a circle",
             ));
         }
@@ -59,7 +59,7 @@ pub fn is_below<R: ReadBlocks>(io: &R, dir: u64, ancestor: u64) -> Result<bool> 
         if is_root(at) {
             return Ok(false);
         }
-        check.step(at)?;
+        check.step(io, at)?;
         inode::load_named_into(io, at, &mut inode)?;
         at = parent_of(io, &inode)?;
     }
@@ -162,7 +162,10 @@ fn climb<R: ReadBlocks>(
     loop {
         inode::load_named_into(io, next, &mut dir)?;
         if !dir.is_dir() {
-            return Err(Error::corrupt(0, "a parent pointer leads to no directory"));
+            return Err(Error::corrupt(
+                inode::home_block(io, dir.ino),
+                "a parent pointer leads to no directory",
+            ));
         }
         if !allow(&dir)? {
             return Ok(Climb::Denied);
@@ -170,7 +173,7 @@ fn climb<R: ReadBlocks>(
         if is_root(dir.ino) {
             return Ok(Climb::Root(at));
         }
-        check.step(dir.ino)?;
+        check.step(io, dir.ino)?;
         let mut above = None;
         parents::each(io, &dir, Position::default(), |p| {
             above = Some((p.dir, put_before(buf, at, p.name)));

@@ -74,7 +74,7 @@ pub(super) fn check_removable<R: ReadBlocks>(io: &R, inode: &Inode) -> Result<()
     }
     if inode.links != 2 {
         return Err(Error::corrupt(
-            0,
+            inode::home_block(io, inode.ino),
             "an empty directory counts subdirectories",
         ));
     }
@@ -100,10 +100,10 @@ pub(super) fn lose_name<T: Transaction>(
 ) -> Result<()> {
     parents::remove(cx, inode, dir.ino, cookie).map_err(Error::late)?;
     if inode.is_dir() {
-        inode::drop_link(dir)?;
+        inode::drop_link(cx.io, dir)?;
         inode.links = 0;
     } else {
-        inode::drop_link(inode)?;
+        inode::drop_link(cx.io, inode)?;
     }
     inode::touch(inode, cx.now);
     if inode.links == 0 {

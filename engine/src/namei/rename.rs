@@ -139,7 +139,10 @@ fn check_places<R: ReadBlocks>(io: &R, at: &Renamed, flags: RenameFlags) -> Resu
     let new_dir = at.new_dir.as_ref().map_or(at.old_dir.ino, |d| d.ino);
     let target = at.target.as_ref();
     if at.source.ino == at.old_dir.ino || target.is_some_and(|t| t.ino == new_dir) {
-        return Err(Error::corrupt(0, "a directory is an entry of itself"));
+        return Err(Error::corrupt(
+            inode::home_block(io, at.source.ino),
+            "a directory is an entry of itself",
+        ));
     }
     if at.new_dir.is_none() {
         return Ok(());
@@ -211,7 +214,7 @@ fn relocate<T: Transaction>(
     parents::add(cx, source, new_dir_ino, cookie, new_name).map_err(Error::late)?;
     if moves_dir {
         // The source leaves the old directory's count and enters the new one's; a replaced directory has left it.
-        inode::drop_link(old_dir)?;
+        inode::drop_link(cx.io, old_dir)?;
         inode::add_link(dest(old_dir, new_dir))?;
     }
     Ok(())
@@ -267,10 +270,10 @@ fn exchange<T: Transaction>(
     parents::remove(cx, target, to.dir, to.cookie).map_err(Error::late)?;
     parents::add(cx, target, from.dir, from.cookie, from.name).map_err(Error::late)?;
     if s && !t {
-        inode::drop_link(old_dir)?;
+        inode::drop_link(cx.io, old_dir)?;
         inode::add_link(dest(old_dir, new_dir))?;
     } else if t && !s {
-        inode::drop_link(dest(old_dir, new_dir))?;
+        inode::drop_link(cx.io, dest(old_dir, new_dir))?;
         inode::add_link(old_dir)?;
     }
     inode::touch(target, cx.now);

@@ -112,7 +112,7 @@ fn uncount<T: Transaction>(cx: &mut Cx<'_, T>, header: &SlotHeader) -> Result<()
         return Ok(());
     }
     owner.vectors = owner.vectors.checked_sub(1).ok_or(Error::corrupt(
-        crate::extent::home_block(cx.io, &owner),
+        inode::home_block(cx.io, owner.ino),
         "inode counts fewer vector records than it has",
     ))?;
     inode::store(cx, &owner)

@@ -14,7 +14,7 @@ use crate::tree::{self, Which};
 use layout::btree::Key;
 use layout::inode::Inode;
 use layout::segment::{SlotHeader, MAX_SLOT_SIZE};
-use layout::vector::{record_key, Index, SlotAddr};
+use layout::vector::{record_key, Index, SlotAddr, SLOT_ADDR_SIZE};
 use layout::BLOCK_SIZE;
 
 /// Records that one step looks at before it changes any.
@@ -296,7 +296,11 @@ pub fn put<T: Transaction>(
     let (old, map_blocks) = {
         let map = map(cx.io)?;
         let old = look_up(cx.io, &map, &key)?;
-        (old, tree::new_blocks(&map, Which::Data))
+        let blocks = match old {
+            Some(_) => 0,
+            None => tree::insert_blocks(cx.io, &map, Which::Data, &key, SLOT_ADDR_SIZE)?,
+        };
+        (old, blocks)
     };
     let fresh = match old {
         Some(addr) => {
@@ -434,7 +438,7 @@ pub fn delete<T: Transaction>(
         return Err(Error::NotFound);
     }
     inode.vectors = inode.vectors.checked_sub(1).ok_or(Error::corrupt(
-        crate::extent::home_block(cx.io, inode),
+        inode::home_block(cx.io, inode.ino),
         "inode counts fewer vector records than it has",
     ))?;
     remove(cx, index, &key, addr).map_err(Error::late)?;

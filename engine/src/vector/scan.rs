@@ -131,9 +131,8 @@ pub fn is_live<R: ReadBlocks>(io: &R, h: &SlotHeader) -> Result<bool> {
     }
     let key = record_key(h.ino, h.index, h.label);
     if look_up(io, &super::map(io)?, &key)?.is_some() {
-        let place = io.sb().geometry.inode_place(h.ino);
         return Err(Error::corrupt(
-            place.map_or(0, |p| p.block),
+            inode::home_block(io, h.ino),
             "a vector record belongs to an inode that is not in use",
         ));
     }

@@ -164,6 +164,47 @@ fn a_full_disk_refuses_puts_and_still_deletes() {
     w.wind_up();
 }
 
+/// On a disk without a block left for anybody, a put needs space only for what really has to be made: nothing while segment and map leaf have room.
+#[test]
+fn a_put_into_a_free_slot_needs_no_space() {
+    let mut w = World::new(1024 + 500, 1);
+    let id = w.create("i", 8).unwrap();
+    let ino = w.inos[0];
+    // So many that the map has left its fork, and a root over leaves.
+    for label in 0..400 {
+        w.put(ino, id, label, 0, &elements(8, label)).unwrap();
+    }
+    let mut taken = Vec::new();
+    while let Ok((start, len)) = w.fs.with(|cx| engine::space::alloc(cx, 0, 1, 64)) {
+        taken.push((start, len));
+    }
+    let room = w.fs.with(|cx| Ok(engine::space::available_for_data(cx)));
+    assert_eq!(room, Ok(0));
+    // Labels in the middle: the leaf they belong to was left half full by its split.
+    for label in 10..30 {
+        w.delete(ino, id, label).unwrap();
+    }
+    for label in 10..30 {
+        w.put(ino, id, label, 1, &elements(8, label + 1000))
+            .unwrap();
+    }
+    // And ends cleanly when a leaf or the segment is full.
+    let mut label = 400;
+    let end = loop {
+        match w.put(ino, id, label, 0, &elements(8, label)) {
+            Ok(()) => label += 1,
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(end, Error::NoSpace);
+    assert!(label > 400, "no put at the end of the map");
+    for (start, len) in taken {
+        w.fs.with(|cx| engine::space::free(cx, start, len)).unwrap();
+    }
+    w.check();
+    w.wind_up();
+}
+
 #[test]
 fn segments_fit_into_fragmented_space() {
     let mut w = World::new(1024 + 2000, 1);
