@@ -9,7 +9,7 @@ use common::*;
 use fsck_vexfs::{check, Observer, Options, Problem};
 use image::checksum::crc32;
 use image::device::{Device, MemDevice};
-use layout::block::{self, BlockKind};
+use layout::block;
 use layout::geometry::Geometry;
 use layout::superblock::{RawSuper, Super, SUPER_OFFSET};
 use layout::{Block, BLOCK_SIZE};
