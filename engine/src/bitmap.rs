@@ -91,12 +91,34 @@ pub fn all(block: &Block, start: u32, len: u32, value: bool) -> bool {
     true
 }
 
-/// The first run of clear bits that begins at or after `from` and below `end`: (start, length). `used(n)` gives word n with
-/// everything that must not be taken.
-pub fn next_run(from: u32, end: u32, used: impl Fn(u32) -> u64) -> Option<(u32, u32)> {
+/// The first run of clear bits that begins at or after `from` and below `end`: (start, length). It is followed for `enough` bits
+/// and no further. `used(n)` gives word n with everything that must not be taken.
+pub fn next_run(from: u32, end: u32, enough: u32, used: impl Fn(u32) -> u64) -> Option<(u32, u32)> {
     let start = scan(from, end, &used, false)?;
+    let end = start.saturating_add(enough).min(end);
     let stop = scan(start, end, &used, true).unwrap_or(end);
     Some((start, stop.saturating_sub(start)))
+}
+
+/// Length of the run of clear bits that `len` clear bits from `start` are part of.
+pub fn run_around(block: &Block, start: u32, len: u32) -> u32 {
+    let after = start.saturating_add(len);
+    let stop = scan(after, BITS, &|n| word(block, n), true).unwrap_or(BITS);
+    stop.saturating_sub(last_set(block, start).map_or(0, |n| n.saturating_add(1)))
+}
+
+/// The last set bit below `end`.
+fn last_set(block: &Block, end: u32) -> Option<u32> {
+    let mut n = end.div_ceil(64);
+    while n > 0 {
+        n = n.saturating_sub(1);
+        let hit = word(block, n) & mask(n, 0, end);
+        if hit != 0 {
+            let bit = 63u32.saturating_sub(hit.leading_zeros());
+            return Some(n.saturating_mul(64).saturating_add(bit));
+        }
+    }
+    None
 }
 
 /// First bit in `from..end` that is set (`value`) or clear.
@@ -122,4 +144,31 @@ pub fn count_clear(block: &Block, end: u32) -> u32 {
         n = n.saturating_add(1);
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{next_run, run_around, set, word, BITS};
+    use layout::BLOCK_SIZE;
+
+    #[test]
+    fn runs_are_followed_to_their_ends_and_no_further_than_asked() {
+        let mut block = [0; BLOCK_SIZE];
+        for (start, len) in [(0, 10), (63, 1), (64, 1), (200, 100), (BITS - 1, 1)] {
+            set(&mut block, start, len).expect("clear before");
+        }
+        let runs = [(10, 53), (65, 135), (300, BITS - 301)];
+        for (start, len) in runs {
+            for at in [start, start + len / 2, start + len - 1] {
+                assert_eq!(run_around(&block, at, 1), len, "around {at}");
+            }
+            assert_eq!(run_around(&block, start, len), len);
+            let from = start - 1;
+            let used = |n| word(&block, n);
+            assert_eq!(next_run(from, BITS, u32::MAX, used), Some((start, len)));
+            assert_eq!(next_run(from, BITS, 7, used), Some((start, 7)));
+        }
+        assert_eq!(next_run(BITS - 1, BITS, 1, |n| word(&block, n)), None);
+        assert_eq!(run_around(&[0; BLOCK_SIZE], 5, 1), BITS);
+    }
 }

@@ -68,7 +68,7 @@ fn take<T: Transaction>(cx: &mut Cx<'_, T>, g: u32, is_dir: bool) -> Result<u64>
     } else {
         cx.io.modify(block, BlockKind::InodeBitmap)?
     };
-    let index = bitmap::next_run(mem.first_free_inode, geo.inodes_per_group, |n| {
+    let index = bitmap::next_run(mem.first_free_inode, geo.inodes_per_group, 1, |n| {
         bitmap::word(&data, n)
     })
     .ok_or(Error::corrupt(

@@ -25,8 +25,10 @@ const GOOD_RUN: u32 = 64;
 pub struct GroupMem {
     /// The descriptor, equal to the one on disk.
     pub desc: GroupDesc,
-    /// No free run is longer than this.
+    /// No free run is longer than this, deferred blocks counted as free.
     pub longest: u32,
+    /// No run with a deferred block in it is longer than this. Without deferred blocks it means nothing.
+    pub longest_freed: u32,
     /// No free inode lies below this index.
     pub first_free_inode: u32,
 }
@@ -36,6 +38,7 @@ impl Default for GroupMem {
         GroupMem {
             desc: GroupDesc::default(),
             longest: u32::MAX,
+            longest_freed: 0,
             first_free_inode: 0,
         }
     }
@@ -287,7 +290,7 @@ fn search_group<T: Transaction>(
     let mut at = from;
     let mut wrapped = false;
     loop {
-        match bitmap::next_run(at, end, used) {
+        match bitmap::next_run(at, end, enough, used) {
             Some((start, len)) => {
                 if len >= enough || (start == from && len >= GOOD_RUN.min(want)) {
                     return Ok(found(start, len));
@@ -307,11 +310,13 @@ fn search_group<T: Transaction>(
             }
         }
     }
-    // The whole group was seen. A run that `from` cut in two was seen whole after wrapping. Deferred blocks come back
-    // without notice, so with them around the bound is not known.
+    // The whole group was seen, and no run in it was followed less than to its end. A run that `from` cut in two was seen
+    // whole after wrapping. Deferred blocks come back without notice.
+    let mem = group(cx.groups, g)?;
     if !deferred {
-        group(cx.groups, g)?.longest = longest.1;
+        mem.longest_freed = 0;
     }
+    mem.longest = longest.1.max(mem.longest_freed);
     Ok(if longest.1 == 0 {
         None
     } else {
@@ -411,6 +416,7 @@ fn free_for<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32, reuse: Reu
     let mut data = cx.io.modify(block, BlockKind::BlockBitmap)?;
     bitmap::clear(&mut data, first, len)
         .ok_or(Error::corrupt(start, "blocks to free are free already"))?;
+    let run = bitmap::run_around(&data, first, len);
     drop(data);
     let mem = group(cx.groups, g)?;
     mem.desc.free_blocks = mem
@@ -422,7 +428,8 @@ fn free_for<T: Transaction>(cx: &mut Cx<'_, T>, start: u64, len: u32, reuse: Reu
             block,
             "group counts more free blocks than it has",
         ))?;
-    mem.longest = u32::MAX;
+    mem.longest = mem.longest.max(run);
+    mem.longest_freed = mem.longest_freed.max(run);
     cx.space.free_blocks = cx.space.free_blocks.saturating_add(u64::from(len));
     store_desc(cx, g)
 }

@@ -418,7 +418,7 @@ impl MemFs {
         s.committed.insert(block, Rc::new(data));
     }
 
-    /// Blocks in use in data areas, from the bitmaps.
+    /// Blocks in use in data areas, from the bitmaps. Asserts that no free run is longer than the allocator believes.
     pub fn used_blocks(&self) -> Vec<u64> {
         let geo = self.io.sb.geometry;
         let mut used = Vec::new();
@@ -430,9 +430,15 @@ impl MemFs {
                 .io
                 .read(geo.block_bitmap(g), BlockKind::BlockBitmap)
                 .unwrap();
+            let mut run = 0;
             for b in geo.data_start(g)..geo.group_end(g) {
                 if engine::bitmap::all(&data, (b - geo.group_start(g)) as u32, 1, true) {
                     used.push(b);
+                    run = 0;
+                } else {
+                    run += 1;
+                    let bound = self.groups[g as usize].longest;
+                    assert!(run <= bound, "a run longer than {bound} in group {g}");
                 }
             }
         }

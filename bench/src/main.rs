@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Measurements, each beside a peer in the same run: `cargo run --release -p bench -- NAME`. Says which machine it was,
+//! alternates the contestants, and prints medians and ratios. Asserts nothing about time.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+
+mod allocator;
+mod extent_trees;
+mod memory;
+mod report;
+
+/// Measurements, each beside a peer in the same run.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Finding free blocks: the engine's scan of bitmaps, against trees of free extents in memory
+    Allocator {
+        /// Rounds of each contestant, alternating
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+        /// Allocations a round
+        #[arg(long, default_value_t = 20_000)]
+        operations: usize,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    report::machine();
+    match Arguments::parse().what {
+        What::Allocator { rounds, operations } => allocator::run(rounds.max(1), operations.max(1)),
+    }
+}
