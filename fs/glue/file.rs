@@ -323,12 +323,16 @@ fn complete(inode: &INode<VexFs>, what: &Completion) -> Result<(), Failure> {
     }
 }
 
-/// Whether the file has vector records: truncating it to nothing ends them, even if it was empty.
-fn has_records(inode: &INode<VexFs>) -> Result<bool> {
+/// Whether truncating the file to the size that it has would free something: space that was allocated beyond it, or vector records, which
+/// truncating to nothing ends even if the file was empty.
+fn has_more(inode: &INode<VexFs>, size: u64) -> Result<bool> {
     let sb = inode.sb();
-    let loaded = sb.mount().read(|io| engine::inode::load(io, inode.ino()));
-    let loaded = loaded.map_err(|e| read_failed(sb, inode.ino(), e))?;
-    Ok(loaded.vectors != 0)
+    sb.mount()
+        .read(|io| {
+            let loaded = engine::inode::load(io, inode.ino())?;
+            Ok(size == 0 && loaded.vectors != 0 || extent::reaches_beyond(io, &loaded, size)?)
+        })
+        .map_err(|e| read_failed(sb, inode.ino(), e))
 }
 
 /// Sets the size of a file. The inode's lock is held.
@@ -339,7 +343,7 @@ pub(super) fn set_size(inode: &INode<VexFs>, size: u64) -> Result {
         return Err(code::EINVAL);
     }
     inode.wait_for_direct_io();
-    if size == old && inode.data().disk_size() == size && !(size == 0 && has_records(inode)?) {
+    if size == old && inode.data().disk_size() == size && !has_more(inode, size)? {
         return Ok(());
     }
     if size > INLINE_MAX as u64 && old > 0 && old <= INLINE_MAX as u64 && inode.sectors() == 0 {

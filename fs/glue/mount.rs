@@ -245,7 +245,7 @@ impl Mount {
             }
             let now = task::now();
             let txn = Txn {
-                update: meta.buffers.update(&handle),
+                update: meta.buffers.update(&handle).map_err(kernel)?,
                 sb: &self.sb,
                 deferred: RefCell::new(&mut meta.deferred),
             };

@@ -266,6 +266,10 @@ unsafe extern "C" fn setattr<T: INodeOperations>(
         let Some(this) = INode::<T>::from_raw(inode) else {
             return code::EIO.to_errno();
         };
+        // The kernel has looked at the path's rights, but ftruncate(2) comes through a file that may have been opened before.
+        if this.is_immutable() {
+            return code::EPERM.to_errno();
+        }
         let ret = bindings::setattr_prepare(idmap, dentry, attr);
         if ret != 0 {
             return ret;

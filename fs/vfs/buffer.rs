@@ -207,17 +207,23 @@ impl<const SIZE: usize> Buffers<SIZE> {
     }
 
     /// Opens the changing side, for blocks changed under `handle`.
+    ///
+    /// Errors: `EXDEV` if the handle's journal is that of another device.
     pub(crate) fn update<'a, S: BlockSeal<SIZE>>(
         &'a mut self,
         handle: &'a Handle<'a, S, SIZE>,
-    ) -> Update<'a, S, SIZE> {
+    ) -> Result<Update<'a, S, SIZE>> {
+        // jbd2 would take the buffers for blocks of its own device.
+        if handle.journal().device().as_ptr() != self.device.as_ptr() {
+            return Err(code::EXDEV);
+        }
         // Guards of an earlier update cannot exist any more, as they would borrow `self`; leaked ones are not reachable.
         self.borrows.clear();
-        Update {
+        Ok(Update {
             buffers: self,
             handle,
             _not_send: PhantomData,
-        }
+        })
     }
 }
 

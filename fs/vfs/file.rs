@@ -232,6 +232,9 @@ unsafe extern "C" fn write_iter<T: FileOperations>(
             Err(e) => return e.to_errno() as isize,
         };
         let lock = inode.lock();
+        if inode.is_immutable() {
+            return code::EPERM.to_errno() as isize;
+        }
         let checked = bindings::generic_write_checks(iocb, from);
         if checked <= 0 {
             return checked;
@@ -451,7 +454,7 @@ unsafe extern "C" fn page_mkwrite<T: FileOperations>(
         let Ok(inode) = FileRef::<T>::from_raw(file).map(|f| f.inode()) else {
             return bindings::RVFS_VM_FAULT_SIGBUS;
         };
-        if T::check_writable(inode).is_err() {
+        if inode.is_immutable() || T::check_writable(inode).is_err() {
             return bindings::RVFS_VM_FAULT_SIGBUS;
         }
         let sb = (*inode.as_ptr()).i_sb;

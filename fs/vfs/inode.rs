@@ -557,6 +557,11 @@ impl<T: FileSystem> INode<T> {
         unsafe { (&raw const (*self.as_ptr()).i_mode).read_volatile() }
     }
 
+    /// Whether it may not be changed (`chattr +i`), not even through files that were opened for writing before.
+    pub(crate) fn is_immutable(&self) -> bool {
+        attr::FileFlags::of(self.as_ptr()).immutable
+    }
+
     /// Whether it is a directory.
     pub(crate) fn is_dir(&self) -> bool {
         self.mode() & bindings::S_IFMT as u16 == bindings::S_IFDIR as u16

@@ -54,7 +54,7 @@ pub(crate) struct Journal<S: BlockSeal<SIZE>, const SIZE: usize> {
     journal: NonNull<bindings::journal_t>,
     shared: KBox<Shared>,
     seals: SealTable<S, SIZE>,
-    _device: BlockDevice,
+    device: BlockDevice,
 }
 
 // SAFETY: jbd2's functions may be called on any thread.
@@ -87,7 +87,7 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
             journal,
             shared,
             seals,
-            _device: device.clone(),
+            device: device.clone(),
         };
         // SAFETY: The journal is valid, and `shared` lives until it is destroyed.
         unsafe {
@@ -107,6 +107,11 @@ impl<S: BlockSeal<SIZE>, const SIZE: usize> Journal<S, SIZE> {
         // SAFETY: The journal is valid and not loaded yet.
         to_result(unsafe { bindings::jbd2_journal_load(journal.as_ptr()) })?;
         Ok(this)
+    }
+
+    /// The device that it is on, as are the blocks that it journals.
+    pub(super) fn device(&self) -> &BlockDevice {
+        &self.device
     }
 
     /// The triggers of this journal's blocks.

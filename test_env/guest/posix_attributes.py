@@ -3,6 +3,7 @@
 """What is known about a file: times, modes and owners, extended attributes, counts of space."""
 
 import errno
+import fcntl
 import os
 import random
 import stat
@@ -13,6 +14,9 @@ from guest import MIB, Suite, expect, expect_equal, expect_errno, run
 
 NANO = 1_000_000_000
 XATTR_SIZE_MAX = 65536
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_IMMUTABLE_FL = 0x10
 
 suite = Suite("posix_attributes")
 
@@ -270,6 +274,42 @@ def xattr_many(fs, here):
         expect_equal(value, f"value {number}".encode(), "value")
         os.removexattr(path, f"user.attribute{number}")
     expect_equal(os.listxattr(path), [], "attributes at the end")
+
+
+def set_file_flags(descriptor, change):
+    """Apply `change` to the flags of chattr(1)."""
+    flags = bytearray(8)
+    fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, flags)
+    value = change(int.from_bytes(flags, sys.byteorder))
+    fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, value.to_bytes(8, sys.byteorder))
+
+
+@suite.test
+def immutable(fs, here):
+    """An immutable file does not change, not even through a descriptor that was opened before."""
+    path = here / "file"
+    path.write_text("text")
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        set_file_flags(descriptor, lambda flags: flags | FS_IMMUTABLE_FL)
+        expect_errno(errno.EPERM, os.write, descriptor, b"more")
+        expect_errno(errno.EPERM, os.pwrite, descriptor, b"more", 1 << 20)
+        expect_errno(errno.EPERM, os.ftruncate, descriptor, 0)
+        expect_errno(errno.EPERM, os.ftruncate, descriptor, 1 << 20)
+        expect_errno(errno.EPERM, os.posix_fallocate, descriptor, 0, 1 << 20)
+        expect_errno(errno.EPERM, os.fchmod, descriptor, 0o600)
+        expect_errno(errno.EPERM, os.fchown, descriptor, 1, 1)
+        expect_errno(errno.EPERM, os.setxattr, path, "user.a", b"")
+        expect_errno(errno.EPERM, os.unlink, path)
+        expect_errno(errno.EPERM, os.open, path, os.O_WRONLY)
+        expect_equal(path.read_text(), "text", "contents")
+        set_file_flags(descriptor, lambda flags: flags & ~FS_IMMUTABLE_FL)
+        os.write(descriptor, b"more")
+        os.ftruncate(descriptor, 2)
+    finally:
+        os.close(descriptor)
+    fs.cycle()
+    expect_equal(path.read_text(), "mo", "contents after it was changed again")
 
 
 @suite.test

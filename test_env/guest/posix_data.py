@@ -19,6 +19,7 @@ from guest import (
     expect,
     expect_equal,
     expect_errno,
+    run,
 )
 
 TIB = 1 << 40
@@ -234,6 +235,32 @@ def truncate_frees(fs, here):
     os.truncate(path, 0)
     expect_equal(path.stat().st_blocks, 0, "sectors of the empty file")
     fs.expect_free(before, "after truncation")
+
+
+@suite.test
+def truncate_to_same_size(fs, here):
+    """Truncation to the size that a file has frees what was allocated beyond it, and nothing else."""
+    for number, size in enumerate((0, 100, PAGE, 5 * PAGE + 1)):
+        path = here / f"file{number}"
+        data = random.Random(number).randbytes(size)
+        path.write_bytes(data)
+        os.sync()
+        sectors = path.stat().st_blocks
+        before = fs.free()
+        # fallocate(1) keeps the size with -n.
+        run(["fallocate", "-n", "-o", 8 * PAGE, "-l", MIB, path])
+        expect(path.stat().st_blocks >= sectors + MIB // 512, "no space beyond the size")
+        os.truncate(path, size)
+        # Data may have moved from the inode to a block.
+        kept = path.stat().st_blocks
+        expect(kept <= max(sectors, 8), f"{kept} sectors of {size} bytes, were {sectors}")
+        if kept == sectors:
+            fs.expect_free(before, f"after truncating {size} bytes to the same")
+        expect_contents(path, data, "after truncation to the same size")
+    fs.cycle()
+    for number, size in enumerate((0, 100, PAGE, 5 * PAGE + 1)):
+        data = random.Random(number).randbytes(size)
+        expect_contents(here / f"file{number}", data, "after a remount")
 
 
 @suite.test
