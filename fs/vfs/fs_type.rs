@@ -5,8 +5,8 @@
 //! the mount's data; [`FileSystem::root`] gives the root directory, after whatever has to be finished from an earlier mount.
 
 use super::{
-    bindings, code, inode, status, super_block, to_result, ARef, FlushKind, INode, NewSuperBlock,
-    Result, StatFs, SuperBlock,
+    bindings, code, inode_cache, status, super_block, to_result, ARef, FlushKind, INode,
+    NewSuperBlock, Result, StatFs, SuperBlock,
 };
 use core::marker::PhantomData;
 use kernel::prelude::*;
@@ -157,7 +157,7 @@ impl<T: FileSystem> Registration<T> {
 ///
 /// `p` must be valid for writes of a [`TypeInfo`], which on success stays there until it is unregistered.
 unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
-    let cache = inode::create_cache::<T>(T::NAME)?;
+    let cache = inode_cache::create_cache::<T>(T::NAME)?;
     // SAFETY: The name ends with a zero byte; the format takes one string.
     let queue = unsafe {
         bindings::alloc_workqueue_noprof(

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! File data: the page cache and iomap, write-back and what is done when it completes.
+//! File data: where it is, as iomap asks for it to read, write and report through the page cache or past it.
 //!
 //! A filesystem says where parts of a file are ([`MappingOperations::map`]) and what to do when data has reached the device
 //! ([`MappingOperations::completed`]); reading, caching and writing are the kernel's. Completion runs in process context on a queue of the
 //! filesystem type, so it may start transactions.
 
-use super::{bindings, code, status, task, to_result, FileSystem, INode, Result};
+use super::{bindings, code, status, task, write_back, FileSystem, INode, Result};
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use kernel::prelude::*;
 
 /// What a mapping is asked for.
@@ -141,19 +140,15 @@ impl<T: MappingOperations> Tables<T> {
         iomap_valid: Some(valid::<T>),
         read_folio_range: None,
     };
-    const WRITE_BACK: bindings::iomap_writeback_ops = bindings::iomap_writeback_ops {
-        writeback_range: Some(write_back_range::<T>),
-        writeback_submit: Some(write_back_submit::<T>),
-    };
     pub(super) const DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
-        end_io: Some(direct_done::<T>),
+        end_io: Some(write_back::direct_done::<T>),
         submit_io: None,
         bio_set: core::ptr::null_mut(),
     };
     const ADDRESS_SPACE: bindings::address_space_operations = bindings::address_space_operations {
         read_folio: Some(read_folio::<T>),
         readahead: Some(readahead::<T>),
-        writepages: Some(write_pages::<T>),
+        writepages: Some(write_back::write_pages::<T>),
         dirty_folio: Some(bindings::iomap_dirty_folio),
         invalidate_folio: Some(bindings::iomap_invalidate_folio),
         release_folio: Some(bindings::iomap_release_folio),
@@ -181,12 +176,6 @@ impl<T: MappingOperations> Tables<T> {
     }
 }
 
-/// What finishes writes of files of `T`.
-pub(super) fn completion_work<T: MappingOperations>(
-) -> unsafe extern "C" fn(*mut bindings::work_struct) {
-    complete::<T>
-}
-
 /// `address_space_operations` of `T`.
 pub(super) fn operations<T: MappingOperations>() -> *const bindings::address_space_operations {
     &Tables::<T>::ADDRESS_SPACE
@@ -197,7 +186,9 @@ pub(super) fn operations<T: MappingOperations>() -> *const bindings::address_spa
 /// # Safety
 ///
 /// As [`INode::from_raw`].
-unsafe fn inode_of<'a, T: FileSystem>(inode: *mut bindings::inode) -> Result<&'a INode<T>> {
+pub(super) unsafe fn inode_of<'a, T: FileSystem>(
+    inode: *mut bindings::inode,
+) -> Result<&'a INode<T>> {
     // SAFETY: By the caller's promise.
     unsafe { INode::from_raw(inode) }.ok_or(code::EIO)
 }
@@ -241,7 +232,7 @@ fn covering(mapping: Mapping, request: &MapRequest) -> Result<Mapping> {
 /// # Safety
 ///
 /// `iomap` must be valid, and `inode` the inode that is mapped.
-unsafe fn store(
+pub(super) unsafe fn store(
     inode: *mut bindings::inode,
     mapping: Mapping,
     iomap: *mut bindings::iomap,
@@ -373,240 +364,4 @@ unsafe extern "C" fn bmap<T: MappingOperations>(
 ) -> u64 {
     // SAFETY: The mapping belongs to a file of this type.
     unsafe { bindings::iomap_bmap(mapping, block, Tables::<T>::map()) }
-}
-
-unsafe extern "C" fn write_pages<T: MappingOperations>(
-    mapping: *mut bindings::address_space,
-    wbc: *mut bindings::writeback_control,
-) -> c_int {
-    let mut ctx = MaybeUninit::<bindings::iomap_writepage_ctx>::zeroed();
-    let p = ctx.as_mut_ptr();
-    // SAFETY: All zeros are valid, and the fields that the caller must set are set.
-    unsafe {
-        (*p).inode = (*mapping).host;
-        (*p).wbc = wbc;
-        (*p).ops = &Tables::<T>::WRITE_BACK;
-        bindings::iomap_writepages(p)
-    }
-}
-
-unsafe extern "C" fn write_back_range<T: MappingOperations>(
-    ctx: *mut bindings::iomap_writepage_ctx,
-    folio: *mut bindings::folio,
-    pos: u64,
-    len: c_uint,
-    end_pos: u64,
-) -> isize {
-    // SAFETY: The context is `write_pages`'s; its mapping is all zeros or was filled by `store`.
-    let result = unsafe {
-        let map = &raw mut (*ctx).iomap;
-        inode_of::<T>((*ctx).inode).and_then(|inode| {
-            let covered = u64::try_from((*map).offset)
-                .ok()
-                .and_then(|start| pos.checked_sub(start))
-                .is_some_and(|distance| distance < (*map).length);
-            if covered && T::is_current(inode, (*map).validity_cookie) {
-                return Ok(());
-            }
-            let mapping = T::map_for_write_back(inode, pos, u64::from(len))?;
-            if matches!(mapping.extent, Extent::Inline(_)) {
-                return Err(code::EUCLEAN);
-            }
-            store((*ctx).inode, mapping, map)
-        })
-    };
-    match result {
-        // SAFETY: The context has a mapping for `pos`.
-        Ok(()) => unsafe {
-            bindings::iomap_add_to_ioend(ctx, folio, pos as i64, end_pos as i64, len)
-        },
-        Err(e) => e.to_errno() as isize,
-    }
-}
-
-unsafe extern "C" fn write_back_submit<T: MappingOperations>(
-    ctx: *mut bindings::iomap_writepage_ctx,
-    error: c_int,
-) -> c_int {
-    // SAFETY: The context has an I/O to submit, made by `iomap_add_to_ioend`.
-    unsafe {
-        let ioend: *mut bindings::iomap_ioend = (*ctx).wb_ctx.cast();
-        let unwritten = u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0;
-        let end = ((*ioend).io_offset as u64).saturating_add((*ioend).io_size as u64);
-        let wanted = inode_of::<T>((*ctx).inode).is_ok_and(|inode| T::wants_completion(inode, end));
-        if unwritten || wanted {
-            (*ioend).io_bio.bi_end_io = Some(write_done::<T>);
-        }
-        bindings::iomap_ioend_writeback_submit(ctx, error)
-    }
-}
-
-/// A write is done; any context.
-unsafe extern "C" fn write_done<T: MappingOperations>(bio: *mut bindings::bio) {
-    // SAFETY: The bio is in an ioend, which is in the kernel's hands until it is finished; its inode stays in memory until then, as
-    // its folios are under write-back.
-    unsafe {
-        let ioend = bindings::rvfs_ioend_of(bio);
-        match inode_of::<T>((*ioend).io_inode) {
-            Ok(inode) => bindings::rvfs_completions_push(inode.completions(), ioend),
-            Err(e) => bindings::iomap_finish_ioends(ioend, e.to_errno()),
-        }
-    }
-}
-
-/// Finishes the writes that are on an inode's queue. Does not touch the queue or the inode after the last of them, as the inode may go away then.
-unsafe extern "C" fn complete<T: MappingOperations>(work: *mut bindings::work_struct) {
-    let _scope = task::nofs();
-    let mut list = MaybeUninit::<bindings::list_head>::zeroed();
-    // SAFETY: The work is part of a queue, whose entries are ioends in our hands.
-    unsafe {
-        let queue = bindings::rvfs_work_completions(work);
-        bindings::rvfs_completions_take(queue, list.as_mut_ptr());
-        bindings::iomap_sort_ioends(list.as_mut_ptr());
-        loop {
-            let ioend = bindings::rvfs_ioend_pop(list.as_mut_ptr());
-            if ioend.is_null() {
-                break;
-            }
-            bindings::iomap_ioend_try_merge(ioend, list.as_mut_ptr());
-            let mut error = bindings::rvfs_bio_error(&raw mut (*ioend).io_bio);
-            if error == 0 {
-                error = status(inode_of::<T>((*ioend).io_inode).and_then(|inode| {
-                    let what = Completion {
-                        offset: (*ioend).io_offset as u64,
-                        len: (*ioend).io_size as u64,
-                        unwritten: u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN
-                            != 0,
-                    };
-                    T::completed(inode, &what)
-                }));
-            }
-            bindings::iomap_finish_ioends(ioend, error);
-            task::cond_resched();
-        }
-    }
-}
-
-unsafe extern "C" fn direct_done<T: MappingOperations>(
-    iocb: *mut bindings::kiocb,
-    size: isize,
-    error: c_int,
-    flags: c_uint,
-) -> c_int {
-    if error != 0 {
-        return error;
-    }
-    let Ok(len) = u64::try_from(size) else {
-        return 0;
-    };
-    if len == 0 {
-        return 0;
-    }
-    // SAFETY: The request is for an open file of this type, and this is process context.
-    status(unsafe {
-        let inode = bindings::rvfs_file_inode((*iocb).ki_filp);
-        inode_of::<T>(inode).and_then(|this| {
-            let offset = u64::try_from((*iocb).ki_pos).map_err(|_| code::EINVAL)?;
-            let end = offset.saturating_add(len);
-            let unwritten = flags & bindings::IOMAP_DIO_UNWRITTEN != 0;
-            if end > this.size() {
-                this.set_size(end);
-            } else if !unwritten && !T::wants_completion(this, end) {
-                return Ok(());
-            }
-            T::completed(
-                this,
-                &Completion {
-                    offset,
-                    len,
-                    unwritten,
-                },
-            )
-        })
-    })
-}
-
-impl<T: MappingOperations> INode<T> {
-    /// Sets the size in memory and drops what the page cache has beyond it. Hold the inode's lock and the invalidate lock.
-    pub(crate) fn truncate_to(&self, size: u64) {
-        // SAFETY: The inode is valid.
-        unsafe {
-            bindings::truncate_setsize(self.as_ptr(), i64::try_from(size).unwrap_or(i64::MAX))
-        };
-    }
-
-    /// Drops what the page cache has of bytes `start..end`, writing nothing; partial pages are filled with zeros there.
-    pub(crate) fn drop_cache(&self, start: u64, end: u64) {
-        let (Ok(start), Ok(end)) = (i64::try_from(start), i64::try_from(end)) else {
-            return;
-        };
-        if start < end {
-            // SAFETY: The inode is valid.
-            unsafe { bindings::truncate_pagecache_range(self.as_ptr(), start, end - 1) };
-        }
-    }
-
-    /// Fills the rest of the block from byte `pos` on with zeros through the page cache, unless `pos` starts a block or nothing is there.
-    /// Says whether something was filled.
-    pub(crate) fn zero_block_tail(&self, pos: u64) -> Result<bool> {
-        let pos = i64::try_from(pos).map_err(|_| code::EINVAL)?;
-        let mut zeroed = false;
-        // SAFETY: The inode is valid; the tables are this type's.
-        to_result(unsafe {
-            bindings::iomap_truncate_page(
-                self.as_ptr(),
-                pos,
-                &mut zeroed,
-                Tables::<T>::map(),
-                Tables::<T>::write(),
-                core::ptr::null_mut(),
-            )
-        })?;
-        Ok(zeroed)
-    }
-
-    /// Fills `len` bytes from `pos` with zeros through the page cache, where there is something else. Hold the inode's lock.
-    pub(crate) fn zero_range(&self, pos: u64, len: u64) -> Result {
-        let (pos, len) = (
-            i64::try_from(pos).map_err(|_| code::EINVAL)?,
-            i64::try_from(len).map_err(|_| code::EINVAL)?,
-        );
-        // SAFETY: The inode is valid; the tables are this type's.
-        to_result(unsafe {
-            bindings::iomap_zero_range(
-                self.as_ptr(),
-                pos,
-                len,
-                core::ptr::null_mut(),
-                Tables::<T>::map(),
-                Tables::<T>::write(),
-                core::ptr::null_mut(),
-            )
-        })
-    }
-
-    /// Writes out bytes `start..end` of the page cache and waits, completion included.
-    pub(crate) fn write_and_wait(&self, start: u64, end: u64) -> Result {
-        let start = i64::try_from(start).map_err(|_| code::EINVAL)?;
-        let last = i64::try_from(end).unwrap_or(i64::MAX).saturating_sub(1);
-        // SAFETY: The inode is valid.
-        to_result(unsafe {
-            bindings::filemap_write_and_wait_range((*self.as_ptr()).i_mapping, start, last)
-        })
-    }
-
-    /// Whether the page cache has something that is not on the device.
-    pub(crate) fn has_unwritten_cache(&self) -> bool {
-        // SAFETY: The inode is valid.
-        unsafe { bindings::rvfs_mapping_dirty_or_writeback(self.as_ptr()) }
-    }
-
-    /// Tells the page cache that the file has grown from `from` to `to`, so that writes through old mappings fault again.
-    pub(crate) fn cache_extended(&self, from: u64, to: u64) {
-        let (Ok(from), Ok(to)) = (i64::try_from(from), i64::try_from(to)) else {
-            return;
-        };
-        // SAFETY: The inode is valid, and its lock is held by those who change its size.
-        unsafe { bindings::pagecache_isize_extended(self.as_ptr(), from, to) };
-    }
 }

@@ -11,13 +11,19 @@
 //! |---|---|
 //! | [`fs_type`] | [`FileSystem`], registration, mounting (`fs_context`), mount options |
 //! | [`super_block`] | [`SuperBlock`], [`NewSuperBlock`], `super_operations`, statfs, freeze, remount |
-//! | [`inode`] | [`INode`], [`NewINode`], [`UnhashedINode`], per-inode data in the inode cache, attributes, inode locks |
+//! | [`inode`] | [`INode`]: attributes, and what the kernel asks of an inode in memory until eviction |
+//! | [`new_inode`] | [`NewINode`], [`UnhashedINode`], [`INodeKind`]: inodes that are not filled yet |
+//! | [`inode_cache`] | the slab of inodes with a filesystem's own data |
+//! | [`inode_lock`] | [`INodeLock`]: the locks that every inode has |
+//! | [`aref`] | [`ARef`]: owned references |
 //! | [`dir`] | [`DirectoryOperations`]: lookup, create, ..., rename, readdir |
 //! | [`symlink`] | [`SymlinkOperations`] |
 //! | [`attr`] | [`INodeOperations`]: getattr, setattr, listxattr, file attributes |
 //! | [`xattr`] | [`XattrOperations`] and the handlers of the `user.`, `trusted.` and `security.` names |
 //! | [`file`] | [`FileOperations`]: read, write, mmap, fsync, seek, fallocate, ioctl |
-//! | [`mapping`] | [`MappingOperations`]: iomap, the page cache, write-back and its completion |
+//! | [`mapping`] | [`MappingOperations`]: where file data is, for iomap |
+//! | [`page_cache`] | cutting, zeroing and writing out the page cache of a file |
+//! | [`write_back`] | write-back, and its completion |
 //! | [`export`] | [`ExportOperations`]: file handles |
 //! | [`device`] | [`BlockDevice`] |
 //! | [`aside`] | [`BlockAside`]: a block outside of the journal, such as a super block |
@@ -41,6 +47,7 @@
 // This is a layer for filesystems in general: not every one uses all of it.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod aref;
 pub(crate) mod aside;
 pub(crate) mod attr;
 #[allow(
@@ -75,19 +82,25 @@ pub(crate) mod export;
 pub(crate) mod file;
 pub(crate) mod fs_type;
 pub(crate) mod inode;
+mod inode_cache;
+pub(crate) mod inode_lock;
 pub(crate) mod journal;
 pub(crate) mod mapping;
+pub(crate) mod new_inode;
 pub(crate) mod open_file;
+mod page_cache;
 pub(crate) mod rwsem;
 pub(crate) mod seal;
 pub(crate) mod simd;
 pub(crate) mod super_block;
 pub(crate) mod symlink;
 pub(crate) mod task;
+mod write_back;
 pub(crate) mod xattr;
 
 #[doc(inline)]
 pub(crate) use self::{
+    aref::ARef,
     aside::BlockAside,
     attr::{Access, FileFlags, INodeOperations, IdMap, Owner, Stat, Time},
     buffer::{BufMut, BufRef, Buffers, Update},
@@ -96,9 +109,11 @@ pub(crate) use self::{
     export::ExportOperations,
     file::{Fallocate, FileOperations, FileRef, IoctlArg},
     fs_type::{FileSystem, OptionValue, Registration},
-    inode::{ARef, Attributes, INode, INodeKind, Lookup, NewINode, UnhashedINode},
+    inode::{Attributes, INode},
+    inode_lock::INodeLock,
     journal::{Credits, Handle, Journal, Tid},
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
+    new_inode::{INodeKind, Lookup, NewINode, UnhashedINode},
     open_file::OpenFile,
     rwsem::RwSemaphore,
     seal::{BlockSeal, SealTable},

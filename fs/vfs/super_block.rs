@@ -2,8 +2,9 @@
 //! Super blocks: a mount in the making ([`NewSuperBlock`]), a mount ([`SuperBlock`]), and `super_operations`.
 
 use super::{
-    bindings, code, export, inode, status, xattr, ARef, BlockDevice, Buffers, ExportOperations,
-    FileSystem, INode, Lookup, NewINode, Result, UnhashedINode, XattrOperations,
+    bindings, code, export, inode, inode_cache, new_inode, status, xattr, ARef, BlockDevice,
+    Buffers, ExportOperations, FileSystem, INode, Lookup, NewINode, Result, UnhashedINode,
+    XattrOperations,
 };
 use core::marker::PhantomData;
 use kernel::prelude::*;
@@ -231,7 +232,7 @@ impl<T: FileSystem> SuperBlock<T> {
             return Err(code::ENOMEM);
         }
         // SAFETY: `iget_locked` gave a reference; an inode in state NEW is filled by us alone.
-        unsafe { inode::classify(inode) }
+        unsafe { new_inode::classify(inode) }
     }
 
     /// Makes an inode of memory for one that is not on disk yet. Errors: `ENOMEM`. Hold no handle and no lock that eviction needs.
@@ -353,9 +354,9 @@ struct SuperTable<T>(PhantomData<T>);
 
 impl<T: FileSystem> SuperTable<T> {
     const TABLE: bindings::super_operations = bindings::super_operations {
-        alloc_inode: Some(inode::alloc_inode::<T>),
-        destroy_inode: Some(inode::destroy_inode::<T>),
-        free_inode: Some(inode::free_inode::<T>),
+        alloc_inode: Some(inode_cache::alloc_inode::<T>),
+        destroy_inode: Some(inode_cache::destroy_inode::<T>),
+        free_inode: Some(inode_cache::free_inode::<T>),
         dirty_inode: Some(inode::dirty_inode::<T>),
         write_inode: Some(inode::write_inode::<T>),
         evict_inode: Some(inode::evict_inode::<T>),
