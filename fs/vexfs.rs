@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! vexfs.ko: a filesystem that keeps vectors with the files they describe and searches them.
 //!
-//! `vfs` has the safe interfaces to the kernel, and all the unsafe code; `glue` is VexFS on top of them and of the crates
+//! `vfs` has the safe interfaces to the kernel, and all the unsafe code but what `compat` needs to even out kernel versions; `glue` is VexFS on top of them and of the crates
 //! `layout`, `engine` and `vector`, which the tools are made of too.
 
 use kernel::prelude::*;
 
+mod compat;
 #[deny(unsafe_code)]
 mod glue;
 mod vfs;

@@ -9,6 +9,7 @@ use super::{
     attr::{self, IdMap, Owner},
     bindings, code, status, ARef, INode, INodeOperations, Result,
 };
+use crate::compat::{create_callback, this_module, CreateCallback};
 use core::marker::PhantomData;
 use kernel::prelude::*;
 
@@ -155,7 +156,7 @@ struct Table<T>(PhantomData<T>);
 impl<T: DirectoryOperations> Table<T> {
     const INODE: bindings::inode_operations = bindings::inode_operations {
         lookup: Some(lookup::<T>),
-        create: Some(create::<T>),
+        create: create_callback::<Self>(),
         link: Some(link::<T>),
         unlink: Some(unlink::<T>),
         symlink: Some(symlink::<T>),
@@ -167,7 +168,7 @@ impl<T: DirectoryOperations> Table<T> {
         ..attr::common_operations::<T>()
     };
     const FILE: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        owner: this_module::<T::Module>(),
         llseek: Some(llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(iterate::<T>),
@@ -271,14 +272,16 @@ unsafe fn make<T: DirectoryOperations>(
     Ok(())
 }
 
-unsafe extern "C" fn create<T: DirectoryOperations>(
-    idmap: *mut kernel::bindings::mnt_idmap,
-    dir: *mut bindings::inode,
-    dentry: *mut bindings::dentry,
-    mode: u16,
-) -> c_int {
-    // SAFETY: Called by the kernel as `make` needs it.
-    status(unsafe { make::<T>(idmap, dir, dentry, mode, NewEntry::File) })
+impl<T: DirectoryOperations> CreateCallback for Table<T> {
+    unsafe fn create(
+        idmap: *mut kernel::bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+    ) -> c_int {
+        // SAFETY: Called by the kernel as `make` needs it.
+        status(unsafe { make::<T>(idmap, dir, dentry, mode, NewEntry::File) })
+    }
 }
 
 unsafe extern "C" fn mkdir<T: DirectoryOperations>(

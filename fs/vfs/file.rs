@@ -9,6 +9,7 @@ use super::{
     mapping::Tables,
     status, to_result, INode, INodeOperations, MappingOperations, Result,
 };
+use crate::compat::this_module;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -136,7 +137,7 @@ impl<T: FileOperations> Table<T> {
         ..attr::common_operations::<T>()
     };
     const FILE: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<T::Module>().as_ptr(),
+        owner: this_module::<T::Module>(),
         llseek: Some(llseek::<T>),
         read_iter: Some(read_iter::<T>),
         write_iter: Some(write_iter::<T>),

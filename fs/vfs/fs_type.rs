@@ -8,6 +8,7 @@ use super::{
     bindings, code, inode_cache, status, super_block, to_result, ARef, FlushKind, INode,
     NewSuperBlock, Result, StatFs, SuperBlock,
 };
+use crate::compat::this_module;
 use core::marker::PhantomData;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -184,7 +185,7 @@ unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
     // SAFETY: As above; all zeros are a valid `file_system_type`, and these are its fields to fill.
     unsafe {
         (*raw).name = T::NAME.as_char_ptr();
-        (*raw).owner = kernel::module::this_module::<T::Module>().as_ptr();
+        (*raw).owner = this_module::<T::Module>();
         (*raw).fs_flags =
             (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as c_int;
         (*raw).init_fs_context = Some(init_fs_context::<T>);

@@ -54,6 +54,9 @@ pub(crate) mod attr;
     dead_code,
     improper_ctypes,
     missing_docs,
+    // Lints that the oldest supported compiler does not know.
+    unknown_lints,
+    unnecessary_transmutes,
     non_camel_case_types,
     non_snake_case,
     non_upper_case_globals,
@@ -122,7 +125,8 @@ pub(crate) use self::{
     symlink::SymlinkOperations,
     xattr::{ListXattr, Namespace, SetMode, XattrOperations},
 };
-pub(crate) use kernel::error::{code, to_result, Error, Result};
+pub(crate) use crate::compat::code;
+pub(crate) use kernel::error::{to_result, Error, Result};
 
 use kernel::ffi::c_int;
 

@@ -61,8 +61,10 @@ pub(crate) fn now() -> Time {
 
 /// Whether the task may use what is set aside for the system (CAP_SYS_RESOURCE).
 pub(crate) fn is_privileged() -> bool {
-    // SAFETY: A query of the current task.
-    unsafe { bindings::capable_noaudit(bindings::CAP_SYS_RESOURCE as kernel::ffi::c_int) }
+    let namespace = core::ptr::addr_of_mut!(bindings::init_user_ns);
+    let capability = bindings::CAP_SYS_RESOURCE as kernel::ffi::c_int;
+    // SAFETY: A query of the current task; the initial user namespace always exists.
+    unsafe { bindings::ns_capable_noaudit(namespace, capability) }
 }
 
 /// Fills `out` from the kernel's random number generator.

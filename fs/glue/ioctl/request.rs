@@ -4,6 +4,7 @@
 //!
 //! Nothing of the caller's memory is read twice: another thread of his may change it at any time.
 
+use crate::compat::zeroed_bytes;
 use crate::vfs::{code, IoctlArg, Result};
 use core::mem::size_of;
 use kernel::error::Error;
@@ -90,5 +91,5 @@ pub(in crate::glue) fn write(address: u64, offset: usize, data: &[u8]) -> Result
 
 /// A buffer of `len` zero bytes that counts as the caller's memory.
 pub(in crate::glue) fn buffer(len: usize) -> Result<KVVec<u8>> {
-    Ok(KVVec::zeroed(len, GFP_KERNEL_ACCOUNT)?)
+    Ok(zeroed_bytes(len, GFP_KERNEL_ACCOUNT)?)
 }

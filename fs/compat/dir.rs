@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Callbacks of directories whose signature changed.
+
+use kernel::bindings;
+use kernel::ffi::c_int;
+
+/// What `inode_operations::create` does.
+pub(crate) trait CreateCallback {
+    /// Makes a regular file for `dentry` in `dir`; returns 0 or a negative error.
+    ///
+    /// # Safety
+    /// The arguments are those of a call of `inode_operations::create` by the VFS.
+    unsafe fn create(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+    ) -> c_int;
+}
+
+/// The type of the member `create`.
+#[cfg(linux_since = "7.3")]
+pub(crate) type Create = unsafe extern "C" fn(
+    *mut bindings::mnt_idmap,
+    *mut bindings::inode,
+    *mut bindings::dentry,
+    u16,
+) -> c_int;
+
+/// The type of the member `create`. Before 7.3 it says whether the file must not exist, which local filesystems need not know:
+/// the VFS holds the directory's lock and has looked.
+#[cfg(not(linux_since = "7.3"))]
+pub(crate) type Create = unsafe extern "C" fn(
+    *mut bindings::mnt_idmap,
+    *mut bindings::inode,
+    *mut bindings::dentry,
+    u16,
+    bool,
+) -> c_int;
+
+/// The function for the member `create` that calls `C`.
+pub(crate) const fn create_callback<C: CreateCallback>() -> Option<Create> {
+    Some(create::<C>)
+}
+
+#[cfg(linux_since = "7.3")]
+unsafe extern "C" fn create<C: CreateCallback>(
+    idmap: *mut bindings::mnt_idmap,
+    dir: *mut bindings::inode,
+    dentry: *mut bindings::dentry,
+    mode: u16,
+) -> c_int {
+    // SAFETY: The VFS calls this as `create`.
+    unsafe { C::create(idmap, dir, dentry, mode) }
+}
+
+#[cfg(not(linux_since = "7.3"))]
+unsafe extern "C" fn create<C: CreateCallback>(
+    idmap: *mut bindings::mnt_idmap,
+    dir: *mut bindings::inode,
+    dentry: *mut bindings::dentry,
+    mode: u16,
+    _excl: bool,
+) -> c_int {
+    // SAFETY: The VFS calls this as `create`.
+    unsafe { C::create(idmap, dir, dentry, mode) }
+}
