@@ -7,32 +7,47 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::apt::{Apt, SUITE};
+use crate::apt::Apt;
 use crate::sys;
 
 /// Mounts what a command in the root needs, in its own mount namespace, and
-/// becomes that command. Arguments: the root, the number of folders to bind at
-/// their own path, these folders, then what to execute.
+/// becomes that command. Arguments: the root, the number of folders to bind, each
+/// of them before its place in the root, then what to execute.
 const ENTER: &str = "\
 root=$1; binds=$2; shift 2
 mount -t proc proc \"$root/proc\"
 while [ \"$binds\" -gt 0 ]; do
-  mkdir -p \"$root$1\"
-  mount --bind \"$1\" \"$root$1\"
-  binds=$((binds - 1)); shift
+  mkdir -p \"$root$2\"
+  mount --bind \"$1\" \"$root$2\"
+  binds=$((binds - 1)); shift 2
 done
 exec chroot \"$@\"
 ";
 
+/// A folder of the host, and where a root shows it.
+pub type Bind = (PathBuf, PathBuf);
+
 /// A root folder.
 pub struct Root {
     path: PathBuf,
+    /// What its commands see beside its own files.
+    binds: Vec<Bind>,
 }
 
 impl Root {
     /// The root that exists at `path`.
     pub fn at(path: PathBuf) -> Self {
-        Self { path }
+        Self {
+            path,
+            binds: Vec::new(),
+        }
+    }
+
+    /// The same root with folders of the host in it.
+    #[must_use]
+    pub fn with(mut self, binds: impl IntoIterator<Item = Bind>) -> Self {
+        self.binds.extend(binds);
+        self
     }
 
     /// Makes a root at `path` with the given packages (`name` or `name=version`).
@@ -49,13 +64,14 @@ impl Root {
                     // What a crash spoils is not marked complete, and made anew.
                     "--dpkgopt=force-unsafe-io",
                 ])
+                .args(apt.fetching()?.iter().map(|o| format!("--aptopt={o}")))
                 .arg(format!("--include={}", packages.join(",")))
-                .arg(SUITE)
+                .arg(apt.distribution().suite)
                 .arg(&path)
                 .arg(apt.sources_file()),
             log,
         )?;
-        Ok(Self { path })
+        Ok(Self::at(path))
     }
 
     /// Where it is.
@@ -87,8 +103,13 @@ impl Root {
                 "enter",
             ])
             .arg(&self.path)
-            .arg(binds.len().to_string())
-            .args(binds);
+            .arg((self.binds.len() + binds.len()).to_string());
+        for (from, to) in &self.binds {
+            command.arg(from).arg(to);
+        }
+        for bind in binds {
+            command.args([bind, bind]);
+        }
         if let Some(user) = user {
             command.arg(format!("--userspec={user}"));
         }

@@ -1,46 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The stock kernel and what is needed to build a Rust module for it: Debian's
-//! image, headers and source, and the metadata of the kernel's Rust crates.
+//! Stock kernels and what is needed to build a Rust module for them: Debian's
+//! image and headers, and the metadata of the kernel's Rust crates, which
+//! dkms/kernel-tree.sh makes from the source package.
 //!
-//! Debian's headers leave that metadata out. It is made again from the source
-//! package with the configuration and the compilers of the stock build, and
-//! accepted only if every symbol it relies on is one that the stock image
-//! exports: without module versions a difference would go unnoticed.
+//! The compilers are those of the distribution that the kernel comes from, in a
+//! root that all kernels of it share; what belongs to one kernel is in an entry of
+//! its own and shown to commands in that root.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 
-use crate::apt::Apt;
-use crate::chroot::Root;
-use crate::{cache, sys};
+use crate::apt::{Apt, Choice, Distribution, TRIXIE};
+use crate::chroot::{Bind, Root};
+use crate::{cache, project, sys};
 
-/// Raised when the recipe below changes, so that old entries are not used.
-const RECIPE: &str = "kernel environment 1";
+/// Raised when the recipes below change, so that old entries are not used.
+const RECIPE: &str = "kernel environment 2";
+/// As above.
+const ROOT_RECIPE: &str = "build root 1";
 
-/// The LLVM that bindgen loads and that the kernel's scripts look for.
-const LLVM: &str = "19";
-/// The compiler that Debian's kernel was built with.
-pub const CC: &str = "x86_64-linux-gnu-gcc-14";
-const HOST_CC: &str = "gcc-14";
-
-/// What builds kernels and modules.
+/// What builds kernels and modules, beside the compiler that the headers ask for.
 const PACKAGES: &[&str] = &[
     "bc",
     "bindgen",
     "bison",
-    "clang-19",
+    "clang",
     "cpio",
     "flex",
-    "gcc-14",
     "kmod",
-    "libclang-19-dev",
+    "libclang-dev",
     "libelf-dev",
     "libssl-dev",
-    "lld-19",
-    "llvm-19",
+    "lld",
+    "llvm",
     "make",
     "openssl",
     "pahole",
@@ -52,28 +46,72 @@ const PACKAGES: &[&str] = &[
     "xz-utils",
 ];
 
-/// The kernel crates whose exports are compared with the stock image's.
-const EXPORTING_CRATES: &[&str] = &["core", "bindings", "kernel", "helpers"];
+/// A kernel by what users call it: it has another version every week.
+pub struct Variety {
+    /// What people say.
+    pub name: &'static str,
+    /// Whose compilers built it.
+    pub distribution: &'static Distribution,
+    /// Which of the kernels there.
+    pub choice: Choice,
+    /// Whether its unpacked source is kept, which is large.
+    pub keep_source: bool,
+}
+
+/// The kernel that everything is tested with.
+pub const DEFAULT: Variety = Variety {
+    name: "trixie-backports",
+    distribution: &TRIXIE,
+    choice: Choice::Newest("trixie-backports"),
+    keep_source: true,
+};
 
 /// A kernel with everything needed to build a module for it.
 pub struct Kernel {
     folder: PathBuf,
     release: String,
+    build_root: PathBuf,
 }
 
 impl Kernel {
-    /// The newest stock kernel, prepared if it is not in the cache.
+    /// The [`DEFAULT`] kernel, prepared if it is not in the cache.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn prepare(apt: &Apt) -> Result<Self> {
+        Self::of(&DEFAULT, apt)
+    }
+
+    /// A kernel of the distribution whose lists are given, prepared if it is not in
+    /// the cache.
     ///
     /// # Errors
     /// A step of the preparation fails; the error says which.
-    pub fn prepare(apt: &Apt) -> Result<Self> {
-        let (release, version) = apt.newest_kernel()?;
-        let mut inputs = vec![RECIPE.to_owned(), format!("linux {release} {version}")];
-        inputs.extend(apt.versions(PACKAGES)?);
+    pub fn of(variety: &Variety, apt: &Apt) -> Result<Self> {
+        let (release, version) = apt.kernel(variety.choice)?;
+        let packages = apt.dependencies(&format!("linux-headers-{release}"))?;
+        let compiler = compiler(&packages)
+            .with_context(|| format!("the headers of Linux {release} name no compiler"))?;
+        let build_root = build_root(apt, &compiler)?;
+        let inputs = [
+            RECIPE.to_owned(),
+            format!("linux {release} {version} {}", variety.keep_source),
+            include_str!("../../dkms/kernel-tree.sh").to_owned(),
+            build_root.display().to_string(),
+        ];
         let folder = cache::entry("kernel", &inputs, |folder| {
-            make(apt, folder, &release, &version)
+            let kernel = Self {
+                folder: folder.to_owned(),
+                release: release.clone(),
+                build_root: build_root.clone(),
+            };
+            kernel.make(apt, &version, &packages, variety.keep_source)
         })?;
-        Ok(Self { folder, release })
+        Ok(Self {
+            folder,
+            release,
+            build_root,
+        })
     }
 
     /// What `uname -r` prints.
@@ -81,14 +119,29 @@ impl Kernel {
         &self.release
     }
 
-    /// Debian's build root with compilers, headers and source.
-    pub fn root(&self) -> Root {
-        Root::at(self.folder.join("root"))
+    /// Debian's build root with compilers, and this kernel's headers in their place.
+    ///
+    /// # Errors
+    /// The entry in the cache cannot be read.
+    pub fn root(&self) -> Result<Root> {
+        let mut binds: Vec<Bind> = vec![(self.folder.clone(), self.folder.clone())];
+        for parent in ["usr/src", "usr/lib"] {
+            for entry in std::fs::read_dir(self.packages().join(parent))? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    let place = Path::new("/").join(parent).join(entry.file_name());
+                    binds.push((entry.path(), place));
+                }
+            }
+        }
+        Ok(Root::at(self.build_root.join("root")).with(binds))
     }
 
     /// The kernel's own modules, and the image beside them.
     pub fn modules(&self) -> PathBuf {
-        modules(&self.folder, &self.release)
+        self.folder
+            .join("image/usr/lib/modules")
+            .join(&self.release)
     }
 
     /// The image.
@@ -96,49 +149,165 @@ impl Kernel {
         self.modules().join("vmlinuz")
     }
 
-    /// The kernel's source tree.
+    /// The kernel's source tree. Only a [`Variety`] that says so has it.
     pub fn source(&self) -> PathBuf {
-        self.folder
-            .join("root")
-            .join(source_in_root(&self.release).trim_start_matches('/'))
+        self.folder.join("source")
     }
 
     /// The stock list of exported symbols.
     pub fn symvers(&self) -> PathBuf {
-        self.folder
-            .join("root")
-            .join(headers_in_root(&self.release).trim_start_matches('/'))
-            .join("Module.symvers")
+        self.headers().join("Module.symvers")
+    }
+
+    /// The compilers that the kernel was built with, Rust's and C's, as its
+    /// configuration has them: `1.85.1`, `gcc-14 14.2.0`.
+    ///
+    /// # Errors
+    /// The configuration cannot be read, or does not say.
+    pub fn compilers(&self) -> Result<(String, String)> {
+        let path = self.headers().join(".config");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        compilers(&text).with_context(|| format!("{} names no compilers", path.display()))
     }
 
     /// `make` for an external module in `source`, objects in `objects`; both must
     /// lie below one of `binds`.
-    pub fn make_module(&self, binds: &[&Path], source: &Path, objects: &Path) -> Command {
-        let mut command = self.root().command_as_user(binds, "env");
+    ///
+    /// # Errors
+    /// As [`root`](Self::root).
+    pub fn make_module(&self, binds: &[&Path], source: &Path, objects: &Path) -> Result<Command> {
+        let mut command = self.root()?.command_as_user(binds, "env");
         command
-            .args(toolchain())
-            .arg("RUSTC_BOOTSTRAP=1")
-            .arg("make")
-            .arg(format!("CC={CC}"))
-            .arg(format!("HOSTCC={HOST_CC}"))
-            .arg("-C")
-            .arg(headers_in_root(&self.release))
+            .args(["RUSTC_BOOTSTRAP=1", "make", "-C"])
+            .arg(self.folder.join("tree"))
             .arg(format!("M={}", source.display()))
             .arg(format!("MO={}", objects.display()));
-        command
+        Ok(command)
+    }
+
+    /// What the packages of headers and source were unpacked to.
+    fn packages(&self) -> PathBuf {
+        self.folder.join("packages")
+    }
+
+    fn headers(&self) -> PathBuf {
+        self.packages()
+            .join("usr/src")
+            .join(format!("linux-headers-{}", self.release))
+    }
+
+    /// Fills the cache entry; `packages` are those that the headers depend on.
+    fn make(&self, apt: &Apt, version: &str, packages: &[String], keep_source: bool) -> Result<()> {
+        let log = self.folder.join("log");
+        let release = &self.release;
+        eprintln!("preparing headers, source and image of Linux {release}");
+        let source = format!("linux-source-{}", series(release));
+        let with_version = |name: &String| format!("{name}={version}");
+        let mut wanted = vec![format!("linux-headers-{release}"), source.clone()];
+        wanted.extend(
+            packages
+                .iter()
+                .filter(|name| is_for_building(name))
+                .cloned(),
+        );
+        std::fs::create_dir(self.packages())?;
+        let wanted: Vec<String> = wanted.iter().map(with_version).collect();
+        apt.unpack(&wanted, &self.packages(), &log)?;
+
+        let image = self.folder.join("image");
+        std::fs::create_dir(&image)?;
+        let wanted = ["binary", "modules"].map(|part| format!("linux-{part}-{release}={version}"));
+        apt.unpack(&wanted, &image, &log)?;
+        ensure!(
+            self.image().exists(),
+            "the packages of Linux {release} brought no image"
+        );
+
+        let archive = self.packages().join(format!("usr/src/{source}.tar.xz"));
+        let mut unpacked = archive.clone();
+        if keep_source {
+            unpacked = self.source();
+            std::fs::create_dir(&unpacked)?;
+            sys::run_logged(
+                sys::as_root("tar")
+                    .args(["--strip-components=1", "-C"])
+                    .arg(&unpacked)
+                    .arg("-xf")
+                    .arg(&archive),
+                &log,
+            )?;
+        }
+        eprintln!("building the metadata of the Rust crates of Linux {release}");
+        let scripts = project::root().join("dkms");
+        let root = self.root()?.with([(scripts.clone(), scripts.clone())]);
+        sys::run_logged(
+            root.command(&scripts.join("kernel-tree.sh").to_string_lossy())
+                .arg(Path::new("/usr/src").join(format!("linux-headers-{release}")))
+                .arg(&unpacked)
+                .arg(self.folder.join("tree")),
+            &log,
+        )?;
+        let text = std::fs::read_to_string(&log)?;
+        for line in text.lines().filter(|line| line.ends_with("stock kernel")) {
+            eprintln!("  {line}");
+        }
+        sys::run(sys::as_root("rm").arg(&archive))
     }
 }
 
-/// Paths of the compilers, for `env`.
-fn toolchain() -> [String; 2] {
-    [
-        format!("PATH=/usr/lib/llvm-{LLVM}/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        format!("LIBCLANG_PATH=/usr/lib/llvm-{LLVM}/lib"),
-    ]
+/// The root with compilers for the kernels of a distribution.
+fn build_root(apt: &Apt, compiler: &str) -> Result<PathBuf> {
+    let mut packages = vec![compiler];
+    packages.extend(PACKAGES);
+    let versions = apt.versions(&packages)?;
+    let mut inputs = vec![ROOT_RECIPE.to_owned(), apt.distribution().suite.to_owned()];
+    inputs.extend(versions);
+    cache::entry("build-root", &inputs, |folder| {
+        eprintln!("preparing a build root of {}", apt.distribution().suite);
+        let packages: Vec<String> = packages.iter().map(|&name| name.to_owned()).collect();
+        Root::create(apt, folder.join("root"), &packages, &folder.join("log"))?;
+        Ok(())
+    })
+}
+
+/// The package of the C compiler among those that headers depend on: `gcc-14` or,
+/// newer, `gcc-14-for-host`.
+fn compiler(packages: &[String]) -> Option<String> {
+    packages
+        .iter()
+        .map(|name| name.trim_end_matches("-for-host"))
+        .find(|name| {
+            name.strip_prefix("gcc-")
+                .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+        })
+        .map(str::to_owned)
+}
+
+/// Whether a package that headers depend on is a part of them.
+fn is_for_building(package: &str) -> bool {
+    package.starts_with("linux-headers-") || package.starts_with("linux-kbuild-")
+}
+
+/// The versions of rustc and of the C compiler in a configuration.
+fn compilers(config: &str) -> Option<(String, String)> {
+    let value = |name: &str| {
+        config.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix("=\"")?
+                .strip_suffix('"')
+        })
+    };
+    let rustc = value("CONFIG_RUSTC_VERSION_TEXT")?;
+    let rustc = rustc.strip_prefix("rustc ")?.split(' ').next()?;
+    let c = value("CONFIG_CC_VERSION_TEXT")?;
+    let name = c.split(' ').next()?.trim_start_matches("x86_64-linux-gnu-");
+    let version = c.rsplit(' ').next()?;
+    Some((rustc.to_owned(), format!("{name} {version}")))
 }
 
 /// `7.3` of `7.3.4+deb13-cloud-amd64`.
-fn series(release: &str) -> String {
+pub(crate) fn series(release: &str) -> String {
     release
         .split(['.', '+', '-', '~'])
         .take(2)
@@ -146,163 +315,61 @@ fn series(release: &str) -> String {
         .join(".")
 }
 
-/// `7.3.4+deb13` of `7.3.4+deb13-cloud-amd64`.
-fn without_flavour(release: &str) -> &str {
-    release
-        .split_once("-cloud")
-        .map_or(release, |(base, _)| base)
-}
-
-fn headers_in_root(release: &str) -> String {
-    format!("/usr/src/linux-headers-{release}")
-}
-
-fn source_in_root(release: &str) -> String {
-    format!("/usr/src/linux-source-{}", series(release))
-}
-
-fn modules(folder: &Path, release: &str) -> PathBuf {
-    folder.join("image/usr/lib/modules").join(release)
-}
-
-/// Fills a cache entry.
-fn make(apt: &Apt, folder: &Path, release: &str, version: &str) -> Result<()> {
-    let log = folder.join("log");
-    eprintln!("preparing a build root for Linux {release}");
-    let source = format!("linux-source-{}", series(release));
-    let mut packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
-    packages.push(format!("linux-headers-{release}={version}"));
-    packages.push(format!("{source}={version}"));
-    let root = Root::create(apt, folder.join("root"), &packages, &log)?;
-
-    let image = folder.join("image");
-    std::fs::create_dir(&image)?;
-    let image_packages =
-        ["binary", "modules"].map(|part| format!("linux-{part}-{release}={version}"));
-    apt.unpack(&image_packages, &image, &log)?;
-    ensure!(
-        modules(folder, release).join("vmlinuz").exists(),
-        "the packages of Linux {release} brought no image"
-    );
-
-    eprintln!("building the metadata of the kernel's Rust crates");
-    let archive = format!("/usr/src/{source}.tar.xz");
-    sys::run_logged(
-        root.command("tar")
-            .args(["-C", "/usr/src", "-xf", &archive]),
-        &log,
-    )?;
-    sys::run_logged(root.command("rm").arg(&archive), &log)?;
-    let headers = headers_in_root(release);
-    let objects = "/build";
-    sys::run_logged(root.command("mkdir").arg(objects), &log)?;
-    sys::run_logged(
-        root.command("cp")
-            .args([&format!("{headers}/.config"), &format!("{objects}/.config")]),
-        &log,
-    )?;
-    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    for target in ["olddefconfig", "prepare"] {
-        sys::run_logged(
-            root.command("env")
-                .args(toolchain())
-                .arg("make")
-                .arg(format!("-j{jobs}"))
-                .args(["-C", &source_in_root(release)])
-                .arg(format!("O={objects}"))
-                .arg(format!("CC={CC}"))
-                .arg(format!("HOSTCC={HOST_CC}"))
-                .arg(target),
-            &log,
-        )?;
-    }
-    let in_root = |path: &str| root.path().join(path.trim_start_matches('/'));
-    // The new configuration must be the stock one, or these are other compilers.
-    sys::run_logged(
-        root.command("diff").args([
-            "--unified=0",
-            &format!("{headers}/.config"),
-            &format!("{objects}/.config"),
-        ]),
-        &log,
-    )
-    .with_context(|| format!("these compilers change the configuration of Linux {release}"))?;
-    compare_symbols(
-        &in_root(objects).join("rust"),
-        &in_root(&headers).join("Module.symvers"),
-    )?;
-
-    let kbuild = format!("/usr/lib/linux-kbuild-{}", without_flavour(release));
-    for (from, to) in [
-        (format!("{objects}/rust"), format!("{headers}/rust")),
-        (
-            format!("{objects}/scripts/target.json"),
-            format!("{kbuild}/scripts/target.json"),
-        ),
-    ] {
-        sys::run_logged(root.command("mv").args([from, to]), &log)?;
-    }
-    sys::run_logged(root.command("rm").args(["-rf", objects]), &log)
-}
-
-/// The gate: every symbol that the rebuilt crates export must be exported by the
-/// stock image too.
-///
-/// # Errors
-/// Some are not; the error names a few.
-fn compare_symbols(rust: &Path, symvers: &Path) -> Result<()> {
-    let stock = std::fs::read_to_string(symvers)
-        .with_context(|| format!("cannot read {}", symvers.display()))?;
-    let stock: BTreeSet<&str> = stock
-        .lines()
-        .filter_map(|line| line.split('\t').nth(1))
-        .collect();
-    for name in EXPORTING_CRATES {
-        let path = rust.join(format!("exports_{name}_generated.h"));
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let exports: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("EXPORT_SYMBOL_RUST_GPL("))
-            .filter_map(|rest| rest.strip_suffix(");"))
-            .collect();
-        ensure!(!exports.is_empty(), "{} exports nothing", path.display());
-        let missing: Vec<&str> = exports
-            .iter()
-            .copied()
-            .filter(|symbol| !stock.contains(symbol))
-            .collect();
-        if !missing.is_empty() {
-            bail!(
-                "the rebuilt crate `{name}` is not the stock kernel's: {} of its {} symbols are \
-                 not exported there, such as {}",
-                missing.len(),
-                exports.len(),
-                missing
-                    .iter()
-                    .take(5)
-                    .copied()
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            );
-        }
-        eprintln!(
-            "  {name}: {} symbols, all of them exported by the stock image",
-            exports.len()
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{compare_symbols, series, without_flavour, EXPORTING_CRATES};
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use super::{compiler, compilers, is_for_building, series};
+
+    /// The crates whose exports are compared.
+    const EXPORTING_CRATES: [&str; 4] = ["core", "bindings", "kernel", "helpers"];
+
+    fn kernel_tree(arguments: &[&str]) -> Output {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dkms/kernel-tree.sh");
+        Command::new(script)
+            .args(arguments)
+            .output()
+            .expect("the script starts")
+    }
+
+    fn path(path: &Path) -> &str {
+        path.to_str().expect("UTF-8")
+    }
 
     #[test]
-    fn names_are_taken_from_the_release() {
+    fn series_are_taken_from_the_release() {
         assert_eq!(series("7.3.4+deb13-cloud-amd64"), "7.3");
         assert_eq!(series("7.4+deb13-cloud-amd64"), "7.4");
-        assert_eq!(without_flavour("7.3.4+deb13-cloud-amd64"), "7.3.4+deb13");
+        assert_eq!(series("7.3-cloud-amd64"), "7.3");
+    }
+
+    #[test]
+    fn packages_are_taken_from_dependencies() {
+        let old = ["linux-base", "linux-kbuild-6.12.1", "gcc-14"].map(str::to_owned);
+        assert_eq!(compiler(&old).as_deref(), Some("gcc-14"));
+        let new = ["gcc-16-for-host", "linux-headers-7.2.12-common"].map(str::to_owned);
+        assert_eq!(compiler(&new).as_deref(), Some("gcc-16"));
+        assert_eq!(compiler(&["gcc-for-host".to_owned()]), None);
+        let parts: Vec<&str> = old
+            .iter()
+            .chain(&new)
+            .map(String::as_str)
+            .filter(|name| is_for_building(name))
+            .collect();
+        assert_eq!(
+            parts,
+            ["linux-kbuild-6.12.1", "linux-headers-7.2.12-common"]
+        );
+    }
+
+    #[test]
+    fn compilers_are_taken_from_the_configuration() {
+        let config = "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n\
+            CONFIG_RUSTC_VERSION_TEXT=\"rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)\"\n";
+        let expected = ("1.85.1".to_owned(), "gcc-14 14.2.0".to_owned());
+        assert_eq!(compilers(config), Some(expected));
+        assert_eq!(compilers("CONFIG_X=y\n"), None);
     }
 
     #[test]
@@ -315,10 +382,37 @@ mod tests {
         let symvers = folder.path().join("Module.symvers");
         let line = |name: &str| format!("0x00000000\t_R{name}\tvmlinux\tEXPORT_SYMBOL_GPL\t\n");
         let all: String = EXPORTING_CRATES.iter().map(|name| line(name)).collect();
+        let compare = || {
+            let arguments = ["--compare-symbols", path(folder.path()), path(&symvers)];
+            let output = kernel_tree(&arguments);
+            (output.status.success(), output.stderr)
+        };
         std::fs::write(&symvers, all).expect("write");
-        compare_symbols(folder.path(), &symvers).expect("all are there");
+        assert!(compare().0, "all are there");
         std::fs::write(&symvers, line("core") + &line("kernel")).expect("write");
-        let error = compare_symbols(folder.path(), &symvers).expect_err("some are missing");
-        assert!(error.to_string().contains("_Rbindings"), "{error}");
+        let (good, errors) = compare();
+        let errors = String::from_utf8_lossy(&errors).into_owned();
+        assert!(!good && errors.contains("_Rbindings"), "{errors}");
+    }
+
+    #[test]
+    fn another_configuration_is_refused() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (stock, new) = (folder.path().join("stock"), folder.path().join("new"));
+        let config = |revision: &str, rust: &str| {
+            format!(
+                "CONFIG_CC_VERSION_TEXT=\"gcc-16 (Debian 16.2.0-{revision}) 16.2.0\"\n\
+                 CONFIG_GCC_VERSION=160200\nCONFIG_RUSTC_VERSION={rust}\n"
+            )
+        };
+        let compare = |other: String| {
+            std::fs::write(&stock, config("3", "109701")).expect("write");
+            std::fs::write(&new, other).expect("write");
+            kernel_tree(&["--compare-configurations", path(&stock), path(&new)])
+                .status
+                .success()
+        };
+        assert!(compare(config("4", "109701")), "the same compilers");
+        assert!(!compare(config("3", "109801")), "another rustc");
     }
 }

@@ -131,7 +131,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Env => {
             let kernel = kernel()?;
             println!("release {}", kernel.release());
-            println!("root    {}", kernel.root().path().display());
+            println!("root    {}", kernel.root()?.path().display());
             println!("source  {}", kernel.source().display());
             println!("symvers {}", kernel.symvers().display());
             println!("image   {}", kernel.image().display());

@@ -18,18 +18,26 @@ use crate::{cache, project, sys};
 /// # Errors
 /// The build fails.
 pub fn build(kernel: &Kernel) -> Result<PathBuf> {
+    let module = project::build()?.join("vexfs.ko");
+    build_to(kernel, &module)?;
+    Ok(module)
+}
+
+/// [`build`] with another place for the module.
+///
+/// # Errors
+/// The build fails.
+pub fn build_to(kernel: &Kernel, module: &Path) -> Result<()> {
     let objects = project::build_folder(&format!("fs/{}", kernel.release()))?;
     let _lock = cache::lock_file(&objects.join("lock"))?;
     make(kernel, &objects, &[])?;
-    let module = project::build()?.join("vexfs.ko");
     sys::run(
         Command::new("strip")
             .arg("--strip-debug")
             .arg("-o")
-            .arg(&module)
+            .arg(module)
             .arg(objects.join("vexfs.ko")),
-    )?;
-    Ok(module)
+    )
 }
 
 /// Lints the module's Rust code; a warning is an error.
@@ -45,7 +53,7 @@ pub fn clippy(kernel: &Kernel) -> Result<()> {
 fn make(kernel: &Kernel, objects: &Path, variables: &[&str]) -> Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let root = project::root();
-    let mut command = kernel.make_module(&[&root, objects], &root.join("fs"), objects);
+    let mut command = kernel.make_module(&[&root, objects], &root.join("fs"), objects)?;
     command
         .arg(format!("-j{jobs}"))
         .args(["--no-print-directory", "modules"])

@@ -14,7 +14,9 @@ use crate::kernel::Kernel;
 use crate::{cache, sys, tools};
 
 /// Raised when the recipe below changes, so that old entries are not used.
-const RECIPE: &str = "guest root 1";
+const RECIPE: &str = "guest root 2";
+/// As above.
+const BASE_RECIPE: &str = "guest base 1";
 
 /// What tests, the demonstration and people in a guest's shell use.
 const PACKAGES: &[&str] = &[
@@ -58,19 +60,45 @@ const SLACK_BYTES: u64 = 512 << 20;
 /// # Errors
 /// A step of its making fails.
 pub fn image(apt: &Apt, kernel: &Kernel) -> Result<PathBuf> {
-    let mut inputs = vec![RECIPE.to_owned(), kernel.modules().display().to_string()];
+    let mut inputs = vec![BASE_RECIPE.to_owned()];
     inputs.extend(apt.versions(PACKAGES)?);
-    let entry = cache::entry("guest-root", &inputs, |folder| {
+    let base = cache::entry("guest-base", &inputs, |folder| {
         eprintln!("preparing the guest's root file system");
-        make(apt, kernel, folder)
+        make_base(apt, folder)
+    })?;
+    let inputs = [
+        RECIPE.to_owned(),
+        kernel.modules().display().to_string(),
+        base.display().to_string(),
+    ];
+    let entry = cache::entry("guest-root", &inputs, |folder| {
+        make(&base.join("root"), kernel, folder)
     })?;
     Ok(entry.join("root.img"))
 }
 
-fn make(apt: &Apt, kernel: &Kernel, folder: &Path) -> Result<()> {
+/// The root file system without a kernel's modules.
+fn make_base(apt: &Apt, folder: &Path) -> Result<()> {
     let log = folder.join("log");
     let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
     let root = Root::create(apt, folder.join("root"), &packages, &log)?;
+    let id = USER_ID.to_string();
+    sys::run_logged(
+        root.command("useradd")
+            .args(["--create-home", "--shell=/bin/bash", "--uid", &id, USER]),
+        &log,
+    )?;
+    sys::run_logged(root.command("mkdir").args(["/host", "/mnt/vexfs"]), &log)
+}
+
+/// The image of a root file system with a kernel's modules.
+fn make(base: &Path, kernel: &Kernel, folder: &Path) -> Result<()> {
+    let log = folder.join("log");
+    let root = Root::at(folder.join("root"));
+    sys::run_logged(
+        sys::as_root("cp").arg("-a").arg(base).arg(root.path()),
+        &log,
+    )?;
     sys::run_logged(
         sys::as_root("cp")
             .arg("-a")
@@ -79,13 +107,6 @@ fn make(apt: &Apt, kernel: &Kernel, folder: &Path) -> Result<()> {
         &log,
     )?;
     sys::run_logged(root.command("depmod").arg(kernel.release()), &log)?;
-    let id = USER_ID.to_string();
-    sys::run_logged(
-        root.command("useradd")
-            .args(["--create-home", "--shell=/bin/bash", "--uid", &id, USER]),
-        &log,
-    )?;
-    sys::run_logged(root.command("mkdir").args(["/host", "/mnt/vexfs"]), &log)?;
     let image = folder.join("root.img");
     make_image(root.path(), &image, SLACK_BYTES, true, &log)?;
     cache::remove(root.path())

@@ -47,7 +47,7 @@ impl Accel {
         let _lock = cache::lock("accel")?;
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let key = format!("{} {}", boot.trim(), setup.release);
-        let file = project::cache()?.join("accel");
+        let file = project::cache()?.join(format!("accel-{}", setup.release));
         let known = std::fs::read_to_string(&file).unwrap_or_default();
         if let Some(answer) = known.strip_prefix(&key) {
             return Ok(if answer.trim() == "kvm" {

@@ -62,7 +62,17 @@ impl Setup {
         host::prepare()?;
         let apt = Apt::open(false)?;
         let kernel = Kernel::prepare(&apt)?;
-        let root_image = rootfs::image(&apt, &kernel)?;
+        Self::with_kernel(&apt, kernel)
+    }
+
+    /// Prepares guests with a kernel of any distribution; `apt` has [`TRIXIE`]'s lists.
+    ///
+    /// [`TRIXIE`]: crate::apt::TRIXIE
+    ///
+    /// # Errors
+    /// A step fails; the error says which.
+    pub fn with_kernel(apt: &Apt, kernel: Kernel) -> Result<Self> {
+        let root_image = rootfs::image(apt, &kernel)?;
         let initramfs = tempfile::NamedTempFile::new()?;
         std::fs::write(initramfs.path(), rootfs::initramfs(&kernel)?)?;
         let setup = Self {
