@@ -16,6 +16,7 @@ pub mod guest;
 pub mod harness;
 pub mod host;
 pub mod kernel;
+pub mod matrix;
 pub mod module;
 pub mod project;
 pub mod protocol;

@@ -13,7 +13,7 @@ use test_env::guest::{Config, Disk, Guest, Setup};
 use test_env::harness;
 use test_env::kernel::Kernel;
 use test_env::report::Count;
-use test_env::{check, demo, guest, host, module, tools};
+use test_env::{check, demo, guest, host, matrix, module, tools};
 
 /// Kernels, guests and test runs for VexFS.
 #[derive(Parser)]
@@ -51,6 +51,15 @@ enum Task {
         /// No guest tests
         #[arg(long, conflicts_with = "filter")]
         host_only: bool,
+    },
+    /// Build for, boot and smoke-test every kernel that is supported
+    Matrix {
+        /// Only kernels whose name contains this
+        #[arg(long)]
+        kernel: Option<String>,
+        /// Put the table into docs/kernels.md
+        #[arg(long, conflicts_with = "kernel")]
+        write: bool,
     },
     /// Format, lint, shell scripts
     Check,
@@ -137,6 +146,13 @@ fn perform(task: Task) -> Result<ExitCode> {
             println!("image   {}", kernel.image().display());
         }
         Task::Test { filter, host_only } => return test(filter, host_only),
+        Task::Matrix { kernel, write } => {
+            return Ok(if matrix::run(kernel.as_deref(), write)? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Task::Check => {
             return Ok(if check::all()? {
                 ExitCode::SUCCESS

@@ -40,35 +40,54 @@ impl std::fmt::Display for Count {
 #[derive(Default)]
 pub struct Report {
     count: Mutex<Count>,
+    silent: bool,
 }
 
 impl Report {
+    /// A report that counts and prints nothing.
+    pub fn silent() -> Self {
+        Self {
+            silent: true,
+            ..Self::default()
+        }
+    }
+
     /// A test passed.
     pub fn passed(&self, name: &str) {
         self.add(|count| count.passed += 1);
-        line(&format!("test guest::{name} ... ok"));
+        self.line(&format!("test guest::{name} ... ok"));
     }
 
     /// A test failed, and why.
     pub fn failed(&self, name: &str, why: &str) {
         self.add(|count| count.failed += 1);
-        line(&format!("test guest::{name} ... FAILED\n{}", indent(why)));
+        self.line(&format!("test guest::{name} ... FAILED\n{}", indent(why)));
     }
 
     /// A test could not check what it is there for, and why.
     pub fn skipped(&self, name: &str, why: &str) {
         self.add(|count| count.skipped += 1);
-        line(&format!("test guest::{name} ... skipped: {why}"));
+        self.line(&format!("test guest::{name} ... skipped: {why}"));
     }
 
     /// Something for the reader: measured, not judged.
     pub fn note(&self, text: &str) {
-        line(&indent(text));
+        self.line(&indent(text));
     }
 
     /// What was reported so far.
     pub fn count(&self) -> Count {
         *self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A reader who watches sees each line at once.
+    fn line(&self, text: &str) {
+        if self.silent {
+            return;
+        }
+        println!("{text}");
+        // Nobody to tell if this fails.
+        let _ = std::io::stdout().flush();
     }
 
     fn add(&self, change: impl FnOnce(&mut Count)) {
@@ -79,11 +98,4 @@ impl Report {
 fn indent(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(|line| format!("    {line}")).collect();
     lines.join("\n")
-}
-
-/// A reader who watches sees each line at once.
-fn line(text: &str) {
-    println!("{text}");
-    // Nobody to tell if this fails.
-    let _ = std::io::stdout().flush();
 }

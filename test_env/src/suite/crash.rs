@@ -52,7 +52,7 @@ fn cuts(context: &Context, report: &Report) -> Result<()> {
 }
 
 /// Runs the load and cuts the power; returns what was acknowledged.
-fn cut(guest: Guest, script: &str, seed: u64) -> Result<(Vec<u8>, String)> {
+pub(super) fn cut(guest: Guest, script: &str, seed: u64) -> Result<(Vec<u8>, String)> {
     let mut random = StdRng::seed_from_u64(seed);
     let enough = random.gen_range(ACKNOWLEDGED);
     let rest = Duration::from_micros(random.gen_range(0..100_000));

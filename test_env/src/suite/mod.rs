@@ -7,6 +7,7 @@ mod crash;
 mod environment;
 mod limits;
 mod scripts;
+pub mod smoke;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
