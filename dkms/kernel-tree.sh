@@ -50,7 +50,12 @@ compare_symbols() {
 	for crate in core bindings kernel helpers; do
 		sed -n 's/^EXPORT_SYMBOL_RUST_GPL(\(.*\));$/\1/p' "$1/exports_${crate}_generated.h" |
 			LC_ALL=C sort > "$scratch/rebuilt"
-		[ -s "$scratch/rebuilt" ] || fail "the rebuilt crate $crate exports nothing"
+		# From some version on, rustc puts all functions of the bindings into the
+		# crates that call them.
+		if [ ! -s "$scratch/rebuilt" ]; then
+			[ "$crate" = bindings ] || fail "the rebuilt crate $crate exports nothing"
+			continue
+		fi
 		LC_ALL=C comm -13 "$scratch/stock" "$scratch/rebuilt" > "$scratch/missing"
 		total=$(wc -l < "$scratch/rebuilt")
 		if [ -s "$scratch/missing" ]; then
