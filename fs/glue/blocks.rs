@@ -2,7 +2,7 @@
 //! The engine's [`ReadBlocks`] and [`Transaction`] on the buffer cache and jbd2. It may not decide anything: it translates.
 
 use super::deferred::Deferred;
-use crate::vfs::{checksum::crc32, code, BlockSeal, BufMut, BufRef, Buffers, Update};
+use crate::vfs::{checksum::crc32, code, task, BlockSeal, BufMut, BufRef, Buffers, Update};
 use core::cell::RefCell;
 use engine::io::{ReadBlocks, Reuse, Transaction};
 use engine::Error;
@@ -12,6 +12,9 @@ use layout::{Block, Invalid, BLOCK_SIZE};
 
 /// Bytes in a block, as `vfs` wants to know it.
 pub(super) const SIZE: usize = BLOCK_SIZE;
+
+/// How often what may not fail is tried without memory, about 20 ms apart.
+pub(super) const MEMORY_TRIES: u32 = 500;
 
 /// Seals blocks when their transaction commits.
 pub(super) struct Seal {
@@ -188,9 +191,15 @@ impl<'a> Transaction for Txn<'a> {
             .deferred
             .try_borrow_mut()
             .map_err(|_| Error::Internal("deferred blocks in use"))?;
-        deferred
-            .add(self.update.handle().tid(), group, first, len, reuse)
-            .map_err(|_| Error::NoMemory)
+        let tid = self.update.handle().tid();
+        // The transaction has changed something by now, so that giving up stops the mount. C would say __GFP_NOFAIL.
+        for _ in 0..MEMORY_TRIES {
+            match deferred.add(tid, group, first, len, reuse) {
+                Err(e) if e == code::ENOMEM => task::wait_for_memory(),
+                done => return done.map_err(|_| Error::Internal("no such group")),
+            }
+        }
+        Err(Error::NoMemory)
     }
 
     fn deferred(&self, group: u32, word: u32) -> u64 {

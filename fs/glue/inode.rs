@@ -4,7 +4,7 @@
 //! The disk is the truth for everything but the size of regular files (in memory it runs ahead of what has been written) and
 //! attributes that the kernel changes by itself, which [`record`] writes at once (or, without memory, when the inode is written back).
 
-use super::blocks::Txn;
+use super::blocks::{Txn, MEMORY_TRIES};
 use super::error::{change_failed, is_stopped, read_failed};
 use super::mount::Failure;
 use super::VexFs;
@@ -26,8 +26,6 @@ use layout::BLOCK_SIZE;
 const SECTORS: u64 = (BLOCK_SIZE / 512) as u64;
 /// Added to credits that were computed before the transaction began: the trees may have grown by a level since.
 const SLACK: u32 = 24;
-/// How often freeing the end of a file is tried without memory, about 20 ms apart.
-const TRIM_TRIES: u32 = 500;
 
 /// What VexFS keeps beside the kernel's inode.
 pub(crate) struct InodeData {
@@ -324,7 +322,7 @@ pub(super) fn finish(sb: &SuperBlock<VexFs>, ino: u64) -> Result<(), Failure> {
 /// Frees what lies beyond the size of a file in use. That has to be done before the file can grow: it would show what was cut off. So without
 /// memory it is tried again, and at last the mount is stopped; the next one finishes the file.
 pub(super) fn trim(sb: &SuperBlock<VexFs>, ino: u64) -> Result<(), Failure> {
-    for _ in 0..TRIM_TRIES {
+    for _ in 0..MEMORY_TRIES {
         match steps(sb, ino, |cx, cursor| orphan::trim_step(cx, ino, cursor)) {
             Err(Failure::Kernel(e)) if e == code::ENOMEM && !is_stopped(sb) => {
                 vfs::task::wait_for_memory();
