@@ -51,8 +51,12 @@ pub fn entry(
     inputs.hash(&mut hasher);
     let cache = project::cache()?;
     let path = cache.join(format!("{kind}-{:016x}", hasher.finish()));
-    let _lock = lock(kind)?;
     let complete = path.join("complete");
+    // What is there need not wait for another entry that is being made.
+    if complete.exists() {
+        return touched(path);
+    }
+    let _lock = lock(kind)?;
     if !complete.exists() {
         remove(&path)?;
         std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -67,7 +71,12 @@ pub fn entry(
         }
         prune(&cache, kind, &path)?;
     }
-    // Its time says when it was last used.
+    touched(path)
+}
+
+/// An entry, marked as used now: the time of the mark says when it was.
+fn touched(path: PathBuf) -> Result<PathBuf> {
+    let complete = path.join("complete");
     File::create(&complete).with_context(|| format!("cannot touch {}", complete.display()))?;
     Ok(path)
 }
