@@ -12,7 +12,8 @@
 //! | [`inode`] | inodes in memory: filling, recording, evicting |
 //! | [`attr`] | attributes: birth time, size, flags |
 //! | [`dir`] | directory operations and symbolic links |
-//! | [`file`] | file data: mapping, allocation, completion of writes, inline files |
+//! | [`mapping`] | where file data lies: allocation, completion of writes, inline files |
+//! | [`file`] | files as a whole: size, fallocate, fsync |
 //! | [`xattr`] | extended attributes and the view of vectors in them |
 //! | [`export`] | file handles |
 //! | [`ioctl`] | the ioctl interface: indexes and records |
@@ -30,6 +31,7 @@ mod file;
 mod fstype;
 mod inode;
 mod ioctl;
+mod mapping;
 mod mount;
 mod search;
 mod xattr;
