@@ -69,7 +69,7 @@ impl Hostile {
             put(&mut image, file, 2, n);
         }
         image.close().unwrap();
-        let in_use: Vec<Numbered> = in_use(&*device)
+        let in_use: Vec<Numbered> = in_use(&device)
             .into_iter()
             .map(|(number, kind)| (number, kind, read_block(&*device, number)))
             .collect();
