@@ -199,5 +199,31 @@ def vectors(fs, here):
     expect(after[0] >= before[0], f"free blocks {after[0]}, before {before[0]}")
 
 
+@suite.test
+def dropped_index(fs, here):
+    """What an index held is free for files at once, and its erasure does not reach into them."""
+    if fs.fstype != "vexfs":
+        raise Skip(f"{fs.fstype} has no vectors")
+    dim = 4096
+    records = 4000
+    before = fs.free()
+    vexabi.index_create(here, "room", dim)
+    path = here / "file"
+    path.write_text("text")
+    row = b"\0\0\x80\x3f" * dim
+    for label in range(records):
+        vexabi.put(path, "room", row, label=label)
+    fill(here / "fill")
+    contents = random.Random(9).randbytes(records * len(row) * 9 // 10)
+    vexabi.index_drop(here, "room")
+    (here / "instead").write_bytes(contents)
+    fs.cycle()
+    expect((here / "instead").read_bytes() == contents, "a file changed where vectors had been")
+    (here / "instead").unlink()
+    path.unlink()
+    empty(here / "fill")
+    fs.expect_free(before, "after removing what filled it")
+
+
 if __name__ == "__main__":
     sys.exit(suite.main())
