@@ -12,6 +12,7 @@ pub mod check;
 pub mod chroot;
 pub mod cpio;
 pub mod demo;
+pub mod dkms;
 pub mod guest;
 pub mod harness;
 pub mod host;

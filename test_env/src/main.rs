@@ -13,7 +13,7 @@ use test_env::guest::{Config, Disk, Guest, Setup};
 use test_env::harness;
 use test_env::kernel::Kernel;
 use test_env::report::Count;
-use test_env::{check, demo, guest, host, matrix, module, tools};
+use test_env::{check, demo, dkms, guest, host, matrix, module, tools};
 
 /// Kernels, guests and test runs for VexFS.
 #[derive(Parser)]
@@ -61,6 +61,8 @@ enum Task {
         #[arg(long, conflicts_with = "kernel")]
         write: bool,
     },
+    /// Install the module through DKMS from a package tree, and use it in a guest
+    TestDkms,
     /// Format, lint, shell scripts
     Check,
     /// The demonstration
@@ -153,6 +155,7 @@ fn perform(task: Task) -> Result<ExitCode> {
                 ExitCode::FAILURE
             })
         }
+        Task::TestDkms => dkms::run()?,
         Task::Check => {
             return Ok(if check::all()? {
                 ExitCode::SUCCESS

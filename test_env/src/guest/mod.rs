@@ -73,6 +73,15 @@ impl Setup {
     /// A step fails; the error says which.
     pub fn with_kernel(apt: &Apt, kernel: Kernel) -> Result<Self> {
         let root_image = rootfs::image(apt, &kernel)?;
+        Self::with_root(kernel, root_image)
+    }
+
+    /// Prepares guests whose root is an image that the caller made; it has the kernel's
+    /// modules and a folder /host.
+    ///
+    /// # Errors
+    /// The agent cannot be built, or a file cannot be written.
+    pub fn with_root(kernel: Kernel, root_image: PathBuf) -> Result<Self> {
         let initramfs = tempfile::NamedTempFile::new()?;
         std::fs::write(initramfs.path(), rootfs::initramfs(&kernel)?)?;
         let setup = Self {
