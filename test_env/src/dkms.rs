@@ -35,6 +35,7 @@ const PACKAGES: &[&str] = &[
     "make",
     "openssl",
     "pahole",
+    "python3",
     "rust-src",
     "rustc",
     "xz-utils",
@@ -151,7 +152,7 @@ impl Test<'_> {
         }
         println!("test dkms::install_targets ... ok");
         let start = Instant::now();
-        self.dkms(&["install"])?;
+        self.dkms(&["install"]).with_context(|| self.make_log())?;
         println!(
             "test dkms::dkms_install ... ok\n    {} s, with the metadata of the kernel's Rust crates",
             start.elapsed().as_secs()
@@ -165,6 +166,13 @@ impl Test<'_> {
             start.elapsed().as_secs()
         );
         Ok(())
+    }
+
+    /// What the build printed, as far as it came.
+    fn make_log(&self) -> String {
+        let path = format!("var/lib/dkms/{}/build/make.log", self.module);
+        let bytes = std::fs::read(self.root.path().join(path)).unwrap_or_default();
+        sys::tail(&bytes)
     }
 
     /// Undoes it, as far as it was done.
