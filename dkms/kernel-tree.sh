@@ -32,15 +32,16 @@ compiler() {
 	sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$1"
 }
 
-# The text of the compiler's version has the revision of its package, which a
-# rebuilt package changes; its version is in CONFIG_GCC_VERSION.
-without_revision() {
-	grep -v '^CONFIG_CC_VERSION_TEXT=' "$1"
+# What may differ: the text of the compiler's version has the revision of its
+# package (its version is in CONFIG_GCC_VERSION, too); and assembler and linker may
+# be newer, for all options that depend on them are compared.
+comparable() {
+	grep -v -e '^CONFIG_CC_VERSION_TEXT=' -e '^CONFIG_AS_VERSION=' -e '^CONFIG_LD_VERSION=' "$1"
 }
 
 compare_configurations() {
-	without_revision "$1" > "$scratch/stock.config"
-	without_revision "$2" > "$scratch/new.config"
+	comparable "$1" > "$scratch/stock.config"
+	comparable "$2" > "$scratch/new.config"
 	diff --unified=0 "$scratch/stock.config" "$scratch/new.config" ||
 		fail "these compilers and programs change the kernel's configuration"
 }

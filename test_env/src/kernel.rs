@@ -402,7 +402,8 @@ mod tests {
         let config = |revision: &str, rust: &str| {
             format!(
                 "CONFIG_CC_VERSION_TEXT=\"gcc-16 (Debian 16.2.0-{revision}) 16.2.0\"\n\
-                 CONFIG_GCC_VERSION=160200\nCONFIG_RUSTC_VERSION={rust}\n"
+                 CONFIG_GCC_VERSION=160200\nCONFIG_AS_VERSION=2470{revision}\n\
+                 CONFIG_RUSTC_VERSION={rust}\n"
             )
         };
         let compare = |other: String| {
@@ -412,7 +413,7 @@ mod tests {
                 .status
                 .success()
         };
-        assert!(compare(config("4", "109701")), "the same compilers");
+        assert!(compare(config("4", "109701")), "other revisions");
         assert!(!compare(config("3", "109801")), "another rustc");
     }
 }
