@@ -3,7 +3,8 @@
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
 .PHONY: all tools module test test-dkms matrix demo shell check clean help toolchain \
-	install install-tools install-module install-dkms uninstall
+	install install-tools install-module install-dkms uninstall \
+	xfstests pjdfstest ltp test-stress
 .DEFAULT_GOAL := all
 
 XTASK := cargo xtask
@@ -30,6 +31,19 @@ demo: toolchain ## From mkfs to search in a guest, with a power cut in the middl
 
 shell: toolchain ## A shell in a guest with the module, the tools and the demo's disk
 	$(XTASK) guest shell
+
+# The suites of others are given as ready-built trees (docs/testing.md).
+xfstests: toolchain ## xfstests: XFSTESTS=tree TESTS="-g quick"
+	$(XTASK) suite $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) xfstests $(TESTS)
+
+pjdfstest: toolchain ## pjdfstest: PJDFSTEST=tree
+	$(XTASK) suite $(SUITE_OPTIONS) $(if $(PJDFSTEST),--tree $(PJDFSTEST)) pjdfstest $(TESTS)
+
+ltp: toolchain ## The Linux Test Project: LTP=tree TESTS="fs"
+	$(XTASK) suite $(SUITE_OPTIONS) $(if $(LTP),--tree $(LTP)) ltp $(TESTS)
+
+test-stress: toolchain ## stress-ng and fio; fsx and fsstress with XFSTESTS=tree
+	$(XTASK) suite $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) stress $(TESTS)
 
 check: toolchain ## Format, lints of userspace and kernel code, shellcheck
 	$(XTASK) check

@@ -24,5 +24,6 @@ pub mod protocol;
 pub mod report;
 pub mod rootfs;
 pub mod suite;
+pub mod suites;
 pub mod sys;
 pub mod tools;

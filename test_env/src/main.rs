@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -13,6 +14,7 @@ use test_env::guest::{Config, Disk, Guest, Setup};
 use test_env::harness;
 use test_env::kernel::Kernel;
 use test_env::report::Count;
+use test_env::suites::{self, Request, Suite};
 use test_env::{check, demo, dkms, guest, host, matrix, module, tools};
 
 /// Kernels, guests and test runs for VexFS.
@@ -63,6 +65,23 @@ enum Task {
     },
     /// Install the module through DKMS from a package tree, and use it in a guest
     TestDkms,
+    /// Run a test suite of others, given as a ready-built tree
+    Suite {
+        /// The suite
+        suite: Suite,
+        /// Its tree
+        #[arg(long)]
+        tree: Option<PathBuf>,
+        /// vexfs, or a filesystem of the stock kernel to compare with
+        #[arg(long, default_value = "vexfs")]
+        fstyp: String,
+        /// Seconds that a test may be silent for
+        #[arg(long, default_value_t = 1200)]
+        timeout: u64,
+        /// Which tests, in the suite's own words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        tests: Vec<String>,
+    },
     /// Format, lint, shell scripts
     Check,
     /// The demonstration
@@ -156,6 +175,26 @@ fn perform(task: Task) -> Result<ExitCode> {
             })
         }
         Task::TestDkms => dkms::run()?,
+        Task::Suite {
+            suite,
+            tree,
+            fstyp,
+            timeout,
+            tests,
+        } => {
+            let good = suites::run(&Request {
+                suite,
+                tree,
+                tests,
+                filesystem: fstyp,
+                timeout: Duration::from_secs(timeout),
+            })?;
+            return Ok(if good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Task::Check => {
             return Ok(if check::all()? {
                 ExitCode::SUCCESS
