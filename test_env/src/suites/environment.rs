@@ -102,7 +102,13 @@ impl Environment {
             guest.run("insmod /host/vexfs.ko && ln -sf /host/bin/* /usr/sbin/")?;
         }
         if let Some(device) = tree {
-            guest.run(&format!("mount -o ro {device} {TREE}"))?;
+            // xfstests makes links in its own tree. What a guest changes dies with it.
+            guest.run(&format!(
+                "mkdir -p /srv/given /srv/changes/upper /srv/changes/work && \
+                 mount -o ro {device} /srv/given && mount -t overlay -o \
+                 lowerdir=/srv/given,upperdir=/srv/changes/upper,workdir=/srv/changes/work \
+                 overlay {TREE}"
+            ))?;
         }
         Ok(guest)
     }
