@@ -341,17 +341,24 @@ bool rvfs_fpu_usable(void) { return irq_fpu_usable(); }
 void rvfs_fpu_begin(void) { kernel_fpu_begin(); }
 void rvfs_fpu_end(void) { kernel_fpu_end(); }
 
+/* Under User Mode Linux the host saves every register that its processor has. */
+#ifdef CONFIG_UML
+#define SAVES(mask) true
+#else
+#define SAVES(mask) cpu_has_xfeatures(mask, NULL)
+#endif
+
 bool rvfs_cpu_has_avx2(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX2) && boot_cpu_has(X86_FEATURE_FMA) &&
-	       cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM, NULL);
+	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM);
 }
 
 bool rvfs_cpu_has_avx512(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
 	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512DQ) &&
-	       cpu_has_xfeatures(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512, NULL);
+	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512);
 }
 
 bool rvfs_cpu_has_f16c(void) { return boot_cpu_has(X86_FEATURE_F16C); }
