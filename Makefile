@@ -2,7 +2,7 @@
 # What people type. The work is done by cargo, by Kbuild (fs/Kbuild), and by
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
-.PHONY: all tools module test test-dkms matrix demo shell check clean help toolchain \
+.PHONY: all tools module test test-dkms test-debug bench-kernel matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
 	xfstests pjdfstest ltp test-stress
 .DEFAULT_GOAL := all
@@ -25,6 +25,12 @@ matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=nam
 
 test-dkms: toolchain ## The module through make install-dkms and DKMS, in a guest
 	$(XTASK) test-dkms
+
+test-debug: toolchain ## Guest tests in a debug kernel (KASAN, lockdep, kmemleak, faults); FILTER=part of a name
+	$(XTASK) test-debug $(FILTER)
+
+bench-kernel: toolchain ## The native-speed kernel to measure with, and the module for it
+	$(XTASK) bench-kernel
 
 demo: toolchain ## From mkfs to search in a guest, with a power cut in the middle
 	$(XTASK) demo

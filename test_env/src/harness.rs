@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::guest::Setup;
 use crate::report::{Count, Report};
+use crate::uml::Flavour;
 use crate::{project, suite, tools};
 
 /// What guest tests are given.
@@ -96,13 +97,25 @@ fn cargo_line(line: &str) -> Count {
 /// # Errors
 /// What guests are made of cannot be prepared.
 pub fn guest_tests(filter: &str) -> Result<Count> {
+    run(Setup::prepare()?, filter, suite::run)
+}
+
+/// Runs the tests of the debug kernel whose group or name contains `filter`.
+///
+/// # Errors
+/// As [`guest_tests`].
+pub fn debug_tests(filter: &str) -> Result<Count> {
+    run(Setup::user_mode(Flavour::Debug)?, filter, suite::run_debug)
+}
+
+fn run(setup: Setup, filter: &str, suites: fn(&Context, &Report)) -> Result<Count> {
     let context = Context {
-        setup: Setup::prepare()?,
+        setup,
         folder: tempfile::Builder::new().prefix("vexfs-test-").tempdir()?,
         filter: filter.to_owned(),
     };
     let report = Report::default();
-    suite::run(&context, &report);
+    suites(&context, &report);
     if report.count() == Count::default() {
         report.failed(filter, "there is no guest test of this name");
     }

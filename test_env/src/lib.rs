@@ -27,3 +27,4 @@ pub mod suite;
 pub mod suites;
 pub mod sys;
 pub mod tools;
+pub mod uml;

@@ -15,6 +15,7 @@ use test_env::harness;
 use test_env::kernel::Kernel;
 use test_env::report::Count;
 use test_env::suites::{self, Request, Suite};
+use test_env::uml::{Flavour, Uml};
 use test_env::{check, demo, dkms, guest, host, matrix, module, tools};
 
 /// Kernels, guests and test runs for VexFS.
@@ -82,6 +83,13 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         tests: Vec<String>,
     },
+    /// Run the guest tests in the debug kernel, and those that only it can run
+    TestDebug {
+        /// Only tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Build the kernel to measure with (User Mode Linux without debug options)
+    BenchKernel,
     /// Format, lint, shell scripts
     Check,
     /// The demonstration
@@ -118,6 +126,9 @@ enum GuestTask {
         /// Leave the module out
         #[arg(long)]
         bare: bool,
+        /// User Mode Linux instead of the stock kernel; the first disk is /dev/ubdb then
+        #[arg(long)]
+        kernel: Option<Flavour>,
         /// The command
         script: String,
     },
@@ -195,6 +206,12 @@ fn perform(task: Task) -> Result<ExitCode> {
                 ExitCode::FAILURE
             });
         }
+        Task::TestDebug { filter } => return test_debug(&filter.unwrap_or_default()),
+        Task::BenchKernel => {
+            let kernel = Uml::prepare(&kernel()?, Flavour::Bench)?;
+            println!("{}", kernel.image().display());
+            println!("{}", kernel.build_module()?.display());
+        }
         Task::Check => {
             return Ok(if check::all()? {
                 ExitCode::SUCCESS
@@ -235,6 +252,16 @@ fn test(filter: Option<String>, host_only: bool) -> Result<ExitCode> {
     })
 }
 
+fn test_debug(filter: &str) -> Result<ExitCode> {
+    let count = harness::debug_tests(filter)?;
+    println!("{count}");
+    Ok(if count.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 fn by_hand(task: GuestTask) -> Result<ExitCode> {
     match task {
         GuestTask::Shell { disk, memory } => {
@@ -263,13 +290,16 @@ fn by_hand(task: GuestTask) -> Result<ExitCode> {
             share,
             memory,
             bare,
+            kernel,
             script,
         } => {
-            let setup = if bare {
-                Setup::prepare()?
-            } else {
-                Setup::with_products()?
+            let setup = match kernel {
+                Some(flavour) => Setup::user_mode(flavour)?,
+                None => Setup::prepare()?,
             };
+            if !bare {
+                setup.add_products()?;
+            }
             for path in share {
                 let name = path
                     .file_name()

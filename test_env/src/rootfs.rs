@@ -174,11 +174,12 @@ pub fn make_image(
     Ok(())
 }
 
-/// The initial root file system: process 1 and the drivers of the root disk.
+/// The initial root file system: process 1, and the drivers of the root disk from
+/// this kernel's modules, if it has them as modules.
 ///
 /// # Errors
 /// The agent cannot be built, or a driver is missing.
-pub fn initramfs(kernel: &Kernel) -> Result<Vec<u8>> {
+pub fn initramfs(kernel: Option<&Kernel>) -> Result<Vec<u8>> {
     let agent = tools::build_agent()?;
     let mut archive = Archive::default();
     for folder in ["dev", "proc", "sys", "root", "modules"] {
@@ -188,7 +189,11 @@ pub fn initramfs(kernel: &Kernel) -> Result<Vec<u8>> {
         "init",
         &std::fs::read(&agent).with_context(|| format!("cannot read {}", agent.display()))?,
     );
-    for (number, module) in BOOT_MODULES.iter().enumerate() {
+    let drivers = BOOT_MODULES.iter().enumerate();
+    for (kernel, (number, module)) in kernel
+        .into_iter()
+        .flat_map(|kernel| drivers.clone().map(move |driver| (kernel, driver)))
+    {
         let compressed = kernel.modules().join(format!("{module}.xz"));
         let output = Command::new("xz")
             .args(["--decompress", "--stdout"])

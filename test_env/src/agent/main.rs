@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Process 1 of a guest: mounts its root, then runs what the host asks for over
-//! the virtio-serial port. It knows nothing of what it runs.
+//! a virtio-serial port or a serial line. It knows nothing of what it runs.
 //!
 //! Commands run side by side. A process that outlives its command and holds its
 //! output open keeps the command from ending, as with ssh.
@@ -18,8 +18,15 @@ use anyhow::{bail, Context, Result};
 use nix::kmod::init_module;
 use nix::mount::{mount, MsFlags};
 use nix::sys::reboot::{reboot, RebootMode};
+use nix::sys::termios::{cfmakeraw, tcgetattr, tcsetattr, SetArg};
 
 use test_env::protocol::{self, Exec, Kind, MAX_PAYLOAD, PORT};
+
+/// Variables of the environment that name, for a kernel whose devices do not say what they
+/// are, the disk of the root, that of /host, and the terminal that is the line to the host.
+const ROOT: &str = "AGENT_ROOT";
+const HOST: &str = "AGENT_HOST";
+const LINE: &str = "AGENT_PORT";
 
 /// The standard streams' way to the host, shared by all commands.
 type Port = Arc<Mutex<File>>;
@@ -52,8 +59,13 @@ fn serve() -> Result<()> {
     for module in modules {
         init_module(&fs::read(&module)?, c"").with_context(|| format!("{}", module.display()))?;
     }
-    attach(&disk("root")?, "ext4", "/root", MsFlags::MS_NOATIME)?;
-    attach(&disk("host")?, "ext4", "/root/host", MsFlags::MS_RDONLY)?;
+    attach(&disk("root", ROOT)?, "ext4", "/root", MsFlags::MS_NOATIME)?;
+    attach(
+        &disk("host", HOST)?,
+        "ext4",
+        "/root/host",
+        MsFlags::MS_RDONLY,
+    )?;
     for path in ["/dev", "/proc", "/sys"] {
         let to = format!("/root{path}");
         mount(
@@ -79,7 +91,7 @@ fn serve() -> Result<()> {
     // From here on the console shows every message of the kernel.
     fs::write("/proc/sys/kernel/printk", "8 4 1 8")?;
 
-    let mut commands = File::options().read(true).write(true).open(port()?)?;
+    let mut commands = port()?;
     let port: Port = Arc::new(Mutex::new(commands.try_clone()?));
     send(&port, 0, Kind::Ready, &[])?;
     let mut inputs: HashMap<u32, ChildStdin> = HashMap::new();
@@ -126,20 +138,37 @@ fn attach(source: &str, kind: &str, path: &str, flags: MsFlags) -> Result<()> {
         .with_context(|| format!("cannot mount {source} on {path}"))
 }
 
-/// The block device with the given serial number, once it is there.
-fn disk(serial: &str) -> Result<String> {
+/// The block device that the environment names, or that with the serial number, once it
+/// is there.
+fn disk(serial: &str, variable: &str) -> Result<String> {
+    if let Ok(path) = std::env::var(variable) {
+        return Ok(path);
+    }
     wait_for(&format!("disk `{serial}`"), "/sys/block", |folder| {
         let found = fs::read_to_string(folder.join("serial")).ok()?;
         (found.trim() == serial).then(|| device(folder))
     })
 }
 
-/// The virtio-serial port, once it is there.
-fn port() -> Result<String> {
-    wait_for("port", "/sys/class/virtio-ports", |folder| {
+/// The line to the host: the terminal that the environment names, or the virtio-serial
+/// port, once it is there.
+fn port() -> Result<File> {
+    let open = |path: &str| {
+        let file = File::options().read(true).write(true).open(path);
+        file.with_context(|| format!("cannot open {path}"))
+    };
+    if let Ok(path) = std::env::var(LINE) {
+        let line = open(&path)?;
+        let mut settings = tcgetattr(&line)?;
+        cfmakeraw(&mut settings);
+        tcsetattr(&line, SetArg::TCSANOW, &settings)?;
+        return Ok(line);
+    }
+    let path = wait_for("port", "/sys/class/virtio-ports", |folder| {
         let found = fs::read_to_string(folder.join("name")).ok()?;
         (found.trim() == PORT).then(|| device(folder))
-    })
+    })?;
+    open(&path)
 }
 
 fn device(folder: &Path) -> String {

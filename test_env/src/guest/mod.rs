@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Guests: virtual machines with the stock kernel, in which commands are run,
-//! whose power is cut at will, and whose kernel log is read for defects.
+//! Guests: virtual machines with the stock kernel, or User Mode Linux, in which
+//! commands are run, whose power is cut at will, and whose kernel log is read for
+//! defects.
 //!
 //! A guest has its root on /dev/vda (changes are thrown away), the disks it is
-//! given from /dev/vdb on, and the files that it is given under /host, read only;
+//! given from /dev/vdb on ([`Guest::disk`] says what they are called), and the files that it is given under /host, read only;
 //! /host/bin is in the search path. Several may run at once: each keeps all that
 //! it has in a temporary folder of its own.
 
@@ -11,12 +12,13 @@ mod accel;
 mod disk;
 mod link;
 mod log;
+mod qemu;
+mod user_mode;
 mod volatile;
 
 use std::fs::File;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,8 @@ pub use log::defects;
 pub use volatile::{Loss, Volatile};
 
 use crate::kernel::Kernel;
-use crate::protocol::{Exec, PORT};
+use crate::protocol::Exec;
+use crate::uml::{Flavour, Uml};
 use crate::{apt::Apt, host, module, project, rootfs, sys, tools};
 use link::{Link, Progress};
 
@@ -46,6 +49,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Setup {
     release: String,
     kernel: Kernel,
+    /// What guests run instead of the stock kernel.
+    user_mode: Option<Uml>,
     root_image: PathBuf,
     initramfs: tempfile::NamedTempFile,
     /// What guests see under /host.
@@ -59,10 +64,25 @@ impl Setup {
     /// # Errors
     /// A step fails; the error says which.
     pub fn prepare() -> Result<Self> {
+        Self::assemble(None)
+    }
+
+    /// Prepares as [`prepare`](Self::prepare) does, for guests that are User Mode Linux.
+    ///
+    /// # Errors
+    /// As `prepare`.
+    pub fn user_mode(flavour: Flavour) -> Result<Self> {
+        Self::assemble(Some(flavour))
+    }
+
+    fn assemble(flavour: Option<Flavour>) -> Result<Self> {
         host::prepare()?;
         let apt = Apt::open(false)?;
         let kernel = Kernel::prepare(&apt)?;
-        Self::with_kernel(&apt, kernel)
+        let user_mode = flavour
+            .map(|flavour| Uml::prepare(&kernel, flavour))
+            .transpose()?;
+        Self::with_kernels(&apt, kernel, user_mode)
     }
 
     /// Prepares guests with a kernel of any distribution; `apt` has [`TRIXIE`]'s lists.
@@ -72,6 +92,10 @@ impl Setup {
     /// # Errors
     /// A step fails; the error says which.
     pub fn with_kernel(apt: &Apt, kernel: Kernel) -> Result<Self> {
+        Self::with_kernels(apt, kernel, None)
+    }
+
+    fn with_kernels(apt: &Apt, kernel: Kernel, user_mode: Option<Uml>) -> Result<Self> {
         let root_image = rootfs::image(apt, &kernel)?;
         Self::with_root(kernel, root_image)
     }
@@ -83,10 +107,13 @@ impl Setup {
     /// The agent cannot be built, or a file cannot be written.
     pub fn with_root(kernel: Kernel, root_image: PathBuf) -> Result<Self> {
         let initramfs = tempfile::NamedTempFile::new()?;
-        std::fs::write(initramfs.path(), rootfs::initramfs(&kernel)?)?;
+        // User Mode Linux has the drivers of its disks built in.
+        let drivers = user_mode.is_none().then_some(&kernel);
+        std::fs::write(initramfs.path(), rootfs::initramfs(drivers)?)?;
         let setup = Self {
             release: kernel.release().to_owned(),
             kernel,
+            user_mode,
             root_image,
             initramfs,
             host_image: Mutex::new(None),
@@ -120,13 +147,30 @@ impl Setup {
     /// A build fails.
     pub fn add_products(&self) -> Result<()> {
         let bin = tools::build()?;
-        let module = module::build(&self.kernel)?;
+        let module = match &self.user_mode {
+            Some(kernel) => kernel.build_module()?,
+            None => module::build(&self.kernel)?,
+        };
         self.share(&[(&bin, "bin"), (&module, "vexfs.ko")])
     }
 
-    /// The kernel of the guests.
+    /// The stock kernel, which the guests run or whose source theirs is made of.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// The guests' kernel where that is User Mode Linux.
+    pub fn uml(&self) -> Option<&Uml> {
+        self.user_mode.as_ref()
+    }
+
+    /// The image of what is shared at this moment.
+    fn shared(&self) -> Result<PathBuf> {
+        self.host_image
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .context("nothing is shared")
     }
 
     /// Makes files and folders of this machine visible under /host to guests that
@@ -199,12 +243,23 @@ impl Config {
     }
 }
 
+/// Where a guest keeps what it has.
+struct Place<'a> {
+    /// A folder of its own.
+    folder: &'a Path,
+    /// The file that the kernel's log goes to.
+    console: &'a Path,
+    /// The file for what the program that is the guest has to say itself.
+    errors: &'a Path,
+}
+
 /// A running guest. Dropping it kills it.
 pub struct Guest {
-    qemu: Child,
+    machine: Child,
     link: Link,
     console: PathBuf,
     disks: Vec<Disk>,
+    is_user_mode: bool,
     folder: tempfile::TempDir,
 }
 
@@ -218,11 +273,12 @@ impl Guest {
     /// # Errors
     /// It does not come up; the error carries the end of its console.
     pub fn start(setup: &Setup, config: Config) -> Result<Self> {
-        let accel = match config.accel {
-            Some(accel) => accel,
-            None => Accel::probe(setup)?,
+        let accel = match (&setup.user_mode, config.accel) {
+            (Some(_), _) => None,
+            (None, Some(accel)) => Some(accel),
+            (None, None) => Some(Accel::probe(setup)?),
         };
-        let mut attempts = if accel == Accel::Tcg {
+        let mut attempts = if accel == Some(Accel::Tcg) {
             BOOT_ATTEMPTS
         } else {
             1
@@ -241,99 +297,52 @@ impl Guest {
     }
 
     /// One attempt.
-    fn boot(setup: &Setup, config: &Config, accel: Accel) -> Result<Self> {
+    fn boot(setup: &Setup, config: &Config, accel: Option<Accel>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("vexfs-guest-").tempdir()?;
-        let socket = folder.path().join("agent");
         let console = folder.path().join("console");
         File::create(&console)?;
-        let listener = UnixListener::bind(&socket)?;
-
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-no-reboot",
-            "-display",
-            "none",
-            "-vga",
-            "none",
-        ])
-        .args(accel.arguments())
-        .arg("-smp")
-        .arg(config.cpus.to_string())
-        .arg("-m")
-        .arg(config.memory.to_string())
-        .arg("-kernel")
-        .arg(setup.kernel.image())
-        .arg("-initrd")
-        .arg(setup.initramfs.path())
-        .arg("-append")
-        .arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic {}",
-            config.parameters
-        ))
-        .arg("-chardev");
-        let log = format!("logfile={},logappend=on", disk::escape(&console));
-        if config.terminal {
-            qemu.arg(format!("stdio,id=console,signal=off,{log}"));
-        } else {
-            qemu.arg(format!("null,id=console,{log}"));
-        }
-        qemu.args(["-serial", "chardev:console"])
-            .arg("-chardev")
-            .arg(format!("socket,id=agent,path={}", disk::escape(&socket)))
-            .args(["-device", "virtio-serial-pci", "-device"])
-            .arg(format!("virtserialport,chardev=agent,name={PORT}"))
-            .args(["-device", "virtio-rng-pci"]);
-        let root = format!(
-            "file={},format=raw,snapshot=on,cache=unsafe",
-            disk::escape(&setup.root_image)
-        );
-        qemu.args(disk::drive_arguments("root", &root, "root"));
-        for (index, disk) in config.disks.iter().enumerate() {
-            qemu.args(disk.arguments(index, folder.path())?);
-        }
-        let shared = setup
-            .host_image
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let shared = shared.context("nothing is shared")?;
-        let shared = format!("file={},format=raw,readonly=on", disk::escape(&shared));
-        qemu.args(disk::drive_arguments("host", &shared, "host"));
-        let errors = folder.path().join("qemu.log");
-        qemu.stdout(if config.terminal {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
-        })
-        .stdin(if config.terminal {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
-        })
-        .stderr(File::create(&errors)?);
-        let mut qemu = qemu.spawn().context("cannot start qemu-system-x86_64")?;
-
-        let link = accept(&listener, &mut qemu, config.boot_timeout)
-            .and_then(|stream| Link::open(stream, config.boot_timeout));
-        let link = match link {
-            Ok(link) => link,
-            Err(error) => {
-                let _ = qemu.kill();
-                let _ = qemu.wait();
-                let text = [&console, &errors]
-                    .map(|path| sys::tail(&std::fs::read(path).unwrap_or_default()));
-                return Err(error.context(format!("the guest does not boot:\n{}", text.concat())));
-            }
+        let place = Place {
+            folder: folder.path(),
+            console: &console,
+            errors: &folder.path().join("machine.log"),
         };
+        let started = match (&setup.user_mode, accel) {
+            (Some(kernel), _) => user_mode::start(setup, kernel, config, &place),
+            (None, accel) => qemu::start(setup, config, accel.unwrap_or(Accel::Tcg), &place),
+        };
+        let opened = started.and_then(|(mut machine, stream)| {
+            match Link::open(stream, config.boot_timeout) {
+                Ok(link) => Ok((machine, link)),
+                Err(error) => {
+                    let _ = machine.kill();
+                    let _ = machine.wait();
+                    Err(error)
+                }
+            }
+        });
+        let (machine, link) = opened.map_err(|error| {
+            let text = [place.console, place.errors]
+                .map(|path| sys::tail(&std::fs::read(path).unwrap_or_default()));
+            error.context(format!("the guest does not boot:\n{}", text.concat()))
+        })?;
         Ok(Self {
-            qemu,
+            machine,
             link,
             console,
             disks: config.disks.clone(),
+            is_user_mode: setup.user_mode.is_some(),
             folder,
         })
+    }
+
+    /// The path of a disk in the guest.
+    pub fn disk(&self, index: u8) -> String {
+        let letter = char::from(b'b'.saturating_add(index));
+        if self.is_user_mode {
+            format!("/dev/ubd{letter}")
+        } else {
+            format!("/dev/vd{letter}")
+        }
     }
 
     /// Runs a shell command as root, which must succeed; returns its output.
@@ -429,7 +438,7 @@ impl Guest {
     pub fn shutdown(mut self) -> Result<()> {
         self.link.power_off()?;
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
-        while self.qemu.try_wait()?.is_none() {
+        while self.machine.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 bail!(
                     "the guest does not power off:\n{}",
@@ -450,10 +459,10 @@ impl Guest {
     /// on `seed`.
     ///
     /// # Errors
-    /// QEMU cannot be killed, or the log shows a defect up to here.
+    /// The guest cannot be killed, or the log shows a defect up to here.
     pub fn power_cut(mut self, seed: u64) -> Result<Vec<Loss>> {
-        self.qemu.kill().context("cannot kill QEMU")?;
-        self.qemu.wait()?;
+        self.machine.kill().context("cannot kill the guest")?;
+        self.machine.wait()?;
         let mut losses = Vec::new();
         for disk in &self.disks {
             if let Disk::Volatile(volatile) = disk {
@@ -537,37 +546,12 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         // Already dead after an orderly end; nothing to be done about an error.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        let _ = self.machine.kill();
+        let _ = self.machine.wait();
         if let Some(keep) = std::env::var_os("VEXFS_KEEP_CONSOLES") {
             let name = self.folder.path().file_name().unwrap_or_default();
             let _ = std::fs::copy(&self.console, Path::new(&keep).join(name));
         }
-    }
-}
-
-/// Waits for QEMU to connect, or to end.
-fn accept(
-    listener: &UnixListener,
-    qemu: &mut Child,
-    timeout: Duration,
-) -> Result<std::os::unix::net::UnixStream> {
-    listener.set_nonblocking(true)?;
-    let deadline = Instant::now() + timeout;
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false)?;
-                return Ok(stream);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
-        if let Some(status) = qemu.try_wait()? {
-            bail!("QEMU ended: {status}");
-        }
-        ensure!(Instant::now() < deadline, "QEMU does not connect");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

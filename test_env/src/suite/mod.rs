@@ -4,6 +4,7 @@
 //! here. Each file has a function `run`.
 
 mod crash;
+mod debug;
 mod environment;
 mod limits;
 mod scripts;
@@ -19,10 +20,24 @@ use crate::harness::Context;
 use crate::report::Report;
 use crate::{cache, project, rootfs};
 
+/// Variables that say how much a suite does, handed on to it when they are set.
+const PASSED_ON: [&str; 6] = [
+    "VEXFS_HOSTILE",
+    "VEXFS_IO_STEP",
+    "VEXFS_LARGE_DIR",
+    "VEXFS_RELOADS",
+    "VEXFS_SEED",
+    "VEXFS_STRESS",
+];
+/// What is set otherwise for guests that are fast.
+const IN_USER_MODE: [(&str, &str); 1] = [("VEXFS_RELOADS", "1000")];
 /// Size of the scratch disk that scripts get; see test_env/guest/README.md.
 const SCRATCH_BYTES: u64 = 6 << 30;
 /// Guests at a time; each has a gigabyte of memory.
 const MOST_GUESTS: usize = 4;
+/// Memory of a guest that is User Mode Linux: the debug kernel's records of memory
+/// lie in it.
+const USER_MODE_MIB: u32 = 2048;
 /// Where scripts mount.
 const MOUNT: &str = "/mnt/vexfs";
 /// Where the tree of real files is mounted in the guest.
@@ -44,8 +59,7 @@ pub fn run(context: &Context, report: &Report) {
     }
     report.passed("module_and_tools_build");
     limits::run(context, report);
-    // Guests of one processor's worth of work each: as many at a time as there are
-    // processors. What takes longest comes first.
+    // What takes longest comes first.
     let mut work: Vec<Work> = Vec::new();
     if context.wants("crash") {
         work.push(Box::new(|| crash::run(context, report)));
@@ -59,6 +73,17 @@ pub fn run(context: &Context, report: &Report) {
         ),
         Err(error) => report.failed("scripts", &format!("{error:#}")),
     }
+    side_by_side(work);
+}
+
+/// Runs every test of the debug kernel that was asked for.
+pub fn run_debug(context: &Context, report: &Report) {
+    debug::run(context, report);
+}
+
+/// Does pieces of work, each of which keeps a processor busy: as many at a time as
+/// there are processors.
+fn side_by_side(work: Vec<Work>) {
     let queue = Mutex::new(work.into_iter());
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -88,6 +113,7 @@ fn share(context: &Context) -> Result<()> {
     setup.share(&[
         (&root.join("test_env/guest"), "tests"),
         (&root.join("demo"), "demo"),
+        (&root.join("test_env/debug"), "debug"),
     ])?;
     if let Some(data) = real_data() {
         setup.share(&[(&data, "data")])?;
@@ -111,15 +137,33 @@ fn real_data() -> Option<PathBuf> {
 /// the environment of a script, for `env`.
 fn script_guest(context: &Context, scratch: Disk) -> Result<(Guest, String)> {
     let tree = Disk::ReadOnly(documentation(context)?);
-    let guest = Guest::start(&context.setup, Config::with_disks([scratch, tree]))?;
-    guest.run(&format!("mount -o ro /dev/vdc {TREE}"))?;
+    let config = Config {
+        memory: if context.setup.uml().is_some() {
+            USER_MODE_MIB
+        } else {
+            Config::default().memory
+        },
+        ..Config::with_disks([scratch, tree])
+    };
+    let guest = Guest::start(&context.setup, config)?;
+    guest.run(&format!("mount -o ro {} {TREE}", guest.disk(1)))?;
     let mut environment = format!(
-        "VEXFS_DEV=/dev/vdb VEXFS_MNT={MOUNT} VEXFS_KO=/host/vexfs.ko VEXFS_TREE={TREE} \
+        "VEXFS_DEV={} VEXFS_MNT={MOUNT} VEXFS_KO=/host/vexfs.ko VEXFS_TREE={TREE} \
          VEXFS_DEMO=/host/demo PYTHONDONTWRITEBYTECODE=1 FSTYP={}",
+        guest.disk(0),
         filesystem()
     );
     if real_data().is_some() {
         environment += " VEXFS_DATA=/host/data";
+    }
+    for name in PASSED_ON {
+        if let Ok(value) = std::env::var(name) {
+            environment += &format!(" {name}='{}'", value.replace('\'', ""));
+        } else if let Some((_, value)) = IN_USER_MODE.iter().find(|(known, _)| *known == name) {
+            if context.setup.uml().is_some() {
+                environment += &format!(" {name}={value}");
+            }
+        }
     }
     Ok((guest, environment))
 }

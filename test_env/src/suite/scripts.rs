@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Result};
 
 use super::{script_guest, Lines, SCRATCH_BYTES};
-use crate::guest::Disk;
+use crate::guest::{Disk, Guest};
 use crate::harness::Context;
 use crate::project;
 use crate::report::Report;
@@ -26,8 +26,13 @@ const LONG: [&str; 4] = [
 
 /// The suites, long ones first: executable scripts, but for those that need more than a guest.
 pub fn names() -> Result<Vec<String>> {
+    names_in("test_env/guest")
+}
+
+/// The suites of a folder of the checkout.
+pub fn names_in(folder: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(project::root().join("test_env/guest"))? {
+    for entry in std::fs::read_dir(project::root().join(folder))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(name) = name.strip_suffix(".py").map(str::to_owned) else {
@@ -43,18 +48,36 @@ pub fn names() -> Result<Vec<String>> {
 
 /// Runs a suite.
 pub fn run(context: &Context, report: &Report, name: &str) {
+    run_with(context, report, "tests", name, |_| Ok(()));
+}
+
+/// Runs a suite that lies in a folder of /host; `after` looks at the guest when the suite
+/// has ended.
+pub fn run_with(
+    context: &Context,
+    report: &Report,
+    folder: &str,
+    name: &str,
+    after: impl FnOnce(&Guest) -> Result<()>,
+) {
     let start = Instant::now();
-    if let Err(error) = suite(context, report, name) {
+    if let Err(error) = suite(context, report, folder, name, after) {
         report.failed(&format!("{name}.guest"), &format!("{error:#}"));
     }
     report.note(&format!("{name}: {} s", start.elapsed().as_secs()));
 }
 
-fn suite(context: &Context, report: &Report, name: &str) -> Result<()> {
+fn suite(
+    context: &Context,
+    report: &Report,
+    folder: &str,
+    name: &str,
+    after: impl FnOnce(&Guest) -> Result<()>,
+) -> Result<()> {
     let image = context.scratch(&format!("{name}.img"));
     let (guest, environment) = script_guest(context, Disk::create(&image, SCRATCH_BYTES)?)?;
     let mut running = guest.spawn(&format!(
-        "cd /host/tests && exec env {environment} ./{name}.py"
+        "cd /host/{folder} && exec env PYTHONPATH=/host/tests {environment} ./{name}.py"
     ))?;
     let mut lines = Lines::new(report, "");
     while guest.wait_output(&mut running, SILENCE)? {
@@ -68,6 +91,7 @@ fn suite(context: &Context, report: &Report, name: &str) -> Result<()> {
             output.errors()
         );
     }
+    after(&guest)?;
     guest.shutdown()?;
     std::fs::remove_file(&image)?;
     Ok(())
