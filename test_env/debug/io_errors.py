@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""The device fails a request: every request of a workload in turn, once or from then on.
+
+Responsible for what a mount does when its device returns an error: operations end in
+success or in EIO or EROFS, the mount and the machine go on, and when the device works again
+the filesystem mounts, has everything that fsync(2) had promised before, and is whole. The
+kernel's fail_make_request does the failing; requests are addressed by the bytes that went
+before them. VEXFS_IO_STEP is the distance of two addresses in blocks (1: every request).
+
+Needs a kernel with FAIL_MAKE_REQUEST.
+"""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import vexabi
+from guest import DEFECT, PAGE, Suite, Unusable, drop_caches, expect, expect_equal, run
+
+STEP = int(os.environ.get("VEXFS_IO_STEP", "1"))
+FAULT = Path("/sys/kernel/debug/fail_make_request")
+# What a failing device may end in; the last two follow from a file that could not be made.
+ALLOWED = (errno.EIO, errno.EROFS, errno.ENOENT, errno.EBADF)
+MOST = 20_000
+SIZE = "48M"
+DIM = 16
+
+suite = Suite("io_errors", only="vexfs", size=SIZE)
+suite.log_pattern = DEFECT
+
+
+def write(path, value):
+    """Write a file of the kernel's."""
+    Path(path).write_text(f"{value}\n", encoding="ascii")
+
+
+class Device:
+    """The switch that makes requests to the scratch device fail."""
+
+    def __init__(self, fs):
+        name = os.path.basename(os.path.realpath(fs.device))
+        self.switch = Path(f"/sys/class/block/{name}/make-it-fail")
+        if not FAULT.is_dir() or not self.switch.exists():
+            raise Unusable("the kernel has no FAIL_MAKE_REQUEST")
+        for setting, value in (("interval", 1), ("verbose", 0), ("task-filter", "N")):
+            write(FAULT / setting, value)
+        write(FAULT / "probability", 100)
+
+    def fail_after(self, amount, times):
+        """Let `amount` bytes pass, then fail `times` requests (-1: all)."""
+        write(FAULT / "space", amount)
+        write(FAULT / "times", times)
+        write(self.switch, 1)
+
+    def has_failed(self):
+        """Whether a single failure was used up, or the bytes that may pass were."""
+        return int((FAULT / "times").read_text()) == 0
+
+    def work_again(self):
+        """No more failures."""
+        write(self.switch, 0)
+
+
+class Work:
+    """A workload that writes down what was promised to it."""
+
+    def __init__(self, fs):
+        self.fs = fs
+        self.promised = {}
+
+    def attempt(self, action):
+        """Run `action`; returns whether it succeeded. Errors that a bad device explains are no failure."""
+        try:
+            action()
+        except OSError as error:
+            name = errno.errorcode.get(error.errno, error.errno)
+            expect(error.errno in ALLOWED, f"{action.__name__}: {name}")
+            return False
+        return True
+
+    def durable(self, name, data):
+        """A file, synced with its folder."""
+        path = self.fs.mnt / name
+
+        def make():
+            with open(path, "wb", buffering=0) as file:
+                file.write(data)
+                os.fsync(file.fileno())
+            folder = os.open(self.fs.mnt, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+        if self.attempt(make):
+            self.promised[name] = data
+
+    def run(self):
+        """Some of everything, on the mounted filesystem."""
+        mnt = self.fs.mnt
+        self.durable("inline", b"i" * 100)
+        self.durable("blocks", b"b" * 30_000)
+        self.attempt(lambda: vexabi.index_create(mnt, "index", DIM))
+        for number in range(3):
+            vector = np.full(DIM, number, dtype="<f4")
+            self.attempt(lambda: vexabi.put(mnt / "blocks", "index", vector, label=number))
+        self.attempt(lambda: (mnt / "folder").mkdir())
+        for number in range(30):
+            self.attempt(lambda: (mnt / "folder" / f"file{number}").write_bytes(b"f" * 2000))
+        self.attempt(lambda: os.rename(mnt / "folder" / "file1", mnt / "moved"))
+        self.attempt(lambda: os.unlink(mnt / "folder" / "file2"))
+        self.attempt(lambda: os.truncate(mnt / "folder" / "file3", 100))
+        self.attempt(lambda: os.setxattr(mnt / "inline", "user.large", b"x" * 2500))
+        drop_caches()
+        self.attempt(lambda: os.listdir(mnt / "folder"))
+        self.attempt(lambda: (mnt / "blocks").read_bytes())
+        query = np.zeros((1, DIM), dtype="<f4")
+        self.attempt(lambda: vexabi.search(mnt, "index", query, 3))
+        self.durable("late", b"l" * 5000)
+
+    def check(self):
+        """What was promised is there."""
+        for name, data in self.promised.items():
+            expect_equal((self.fs.mnt / name).read_bytes(), data, f"{name} after the errors")
+
+
+def once(fs, device, amount, times):
+    """One run with a failure after `amount` bytes; returns whether anything failed."""
+    fs.make(SIZE)
+    work = Work(fs)
+    device.fail_after(amount, times)
+    try:
+        fs.mount()
+    except Exception:  # a device that fails may be refused
+        mounted = False
+    else:
+        mounted = True
+        work.run()
+        run(["umount", fs.mnt])
+    spent = device.has_failed() if times > 0 else remaining() <= PAGE
+    device.work_again()
+    if not mounted:
+        expect(spent, f"after {amount} bytes: the mount failed though no request did")
+    fs.mount()
+    work.check()
+    fs.unmount()
+    fs.fsck()
+    return spent
+
+
+def remaining():
+    """Bytes that may still pass."""
+    return int((FAULT / "space").read_text())
+
+
+def every_request(fs, times):
+    """Failures after 0, 1, 2, ... blocks, until the workload ends before them."""
+    device = Device(fs)
+    fs.unmount()
+    runs = 0
+    try:
+        for block in range(0, MOST, STEP):
+            try:
+                failed = once(fs, device, block * PAGE, times)
+            except Exception as error:
+                raise type(error)(f"failing after {block} blocks: {error}") from error
+            runs += 1
+            if not failed:
+                break
+        else:
+            raise Unusable(f"more than {MOST} blocks")
+    finally:
+        device.work_again()
+    fs.mount()
+    suite.note(f"{runs} runs")
+
+
+@suite.test
+def one_request_fails(fs, here):
+    """A single request fails, at every place."""
+    here.rmdir()
+    every_request(fs, 1)
+
+
+@suite.test
+def device_dies(fs, here):
+    """All requests fail from some place on."""
+    every_request(fs, -1)
+
+
+if __name__ == "__main__":
+    sys.exit(suite.main())
