@@ -97,7 +97,7 @@ impl Setup {
 
     fn with_kernels(apt: &Apt, kernel: Kernel, user_mode: Option<Uml>) -> Result<Self> {
         let root_image = rootfs::image(apt, &kernel)?;
-        Self::with_root(kernel, root_image)
+        Self::with_parts(kernel, user_mode, root_image)
     }
 
     /// Prepares guests whose root is an image that the caller made; it has the kernel's
@@ -106,6 +106,10 @@ impl Setup {
     /// # Errors
     /// The agent cannot be built, or a file cannot be written.
     pub fn with_root(kernel: Kernel, root_image: PathBuf) -> Result<Self> {
+        Self::with_parts(kernel, None, root_image)
+    }
+
+    fn with_parts(kernel: Kernel, user_mode: Option<Uml>, root_image: PathBuf) -> Result<Self> {
         let initramfs = tempfile::NamedTempFile::new()?;
         // User Mode Linux has the drivers of its disks built in.
         let drivers = user_mode.is_none().then_some(&kernel);
