@@ -18,6 +18,8 @@ INDEX = "crash"
 FILES = 40
 SIZES = (0, 30, 150, 200, 4096, 9_000, 70_000)
 TEMPORARY = "temporary"
+# Bytes in a block.
+BLOCK = 4096
 
 Operation = namedtuple("Operation", "kind path other data number")
 
@@ -169,7 +171,35 @@ def allowed_in_flight(before, after, operation):
             {path: exactly(old), other: exactly(before.get(other)), **no_temporary},
             {path: exactly(None), other: exactly(after[other]), **no_temporary},
         ]
-    return [{path: exactly(old), **no_temporary}, {path: exactly(new), **no_temporary}]
+    ways = [{path: exactly(old), **no_temporary}, {path: exactly(new), **no_temporary}]
+    if operation.kind == "truncate":
+        ways.append({path: end_cleared(old, operation.other), **no_temporary})
+    return ways
+
+
+def end_cleared(old, size):
+    """A file that is `old` with some of its bytes after `size` cleared, in the block that `size` lies in.
+
+    What a size cuts off in the last block is cleared on the device before the size is set: else
+    a crash could leave it behind the end, for a later growth to show.
+    """
+    block_end = -(-size // BLOCK) * BLOCK
+
+    def test(found):
+        if found is None or found.attribute != old.attribute or found.records != old.records:
+            return False
+        data = found.data
+        return (
+            len(data) == len(old.data)
+            and data[:size] == old.data[:size]
+            and data[block_end:] == old.data[block_end:]
+            and all(
+                byte in (0, expected)
+                for byte, expected in zip(data[size:block_end], old.data[size:block_end])
+            )
+        )
+
+    return test
 
 
 def partly(start, old, added):
