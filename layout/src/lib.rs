@@ -15,6 +15,7 @@
 //! | [`btree`] | B+tree node bodies |
 //! | [`extent`], [`dirent`], [`attr`], [`vector`] | what the trees hold |
 //! | [`segment`] | vector segments and slots |
+//! | [`partition`] | partitions of the vector tree |
 //! | [`jbd2`] | the journal's structures |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod geometry;
 pub mod group;
 pub mod inode;
 pub mod jbd2;
+pub mod partition;
 pub mod segment;
 pub mod superblock;
 pub mod vector;

@@ -2,7 +2,7 @@
 //! The safe interface of the math kernels: what a batch is, that all of it lies
 //! within its slices, and who may use the floating-point unit.
 //!
-//! The unsafe code of the crate outside `math` is in this file: three calls.
+//! The unsafe code of the crate outside `math` is in this file, three calls, and in `ann::call`.
 
 use core::marker::PhantomData;
 
@@ -20,7 +20,7 @@ pub enum Isa {
     Portable = ISA_PORTABLE,
     /// AVX, AVX2 and FMA.
     Avx2 = ISA_AVX2,
-    /// AVX-512F, and all of the former.
+    /// AVX-512F and AVX-512BW, and all of the former.
     Avx512 = ISA_AVX512,
 }
 
@@ -41,7 +41,10 @@ impl Isa {
         {
             let avx2 = std::arch::is_x86_feature_detected!("avx2")
                 && std::arch::is_x86_feature_detected!("fma");
-            if avx2 && std::arch::is_x86_feature_detected!("avx512f") {
+            if avx2
+                && std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+            {
                 return Isa::Avx512;
             }
             if avx2 {

@@ -8,6 +8,26 @@ mod args;
 
 pub(crate) use args::*;
 
+/// The code kernels.
+pub(crate) mod ann {
+    #[path = "../math/ann/args.rs"]
+    mod args;
+
+    pub(crate) use args::*;
+
+    extern "C" {
+        /// See `math/ann/mod.rs`; so for all that follow.
+        pub(crate) fn vexfs_ann_rotate(args: *const RotateArgs);
+        pub(crate) fn vexfs_ann_encode(args: *const EncodeArgs);
+        pub(crate) fn vexfs_ann_prepare(args: *const PrepareArgs);
+        pub(crate) fn vexfs_ann_centroid(args: *const CentroidArgs);
+        pub(crate) fn vexfs_ann_estimate(args: *const EstimateArgs) -> usize;
+        pub(crate) fn vexfs_ann_refine(args: *const RefineArgs);
+        pub(crate) fn vexfs_ann_sides(args: *const SidesArgs);
+        pub(crate) fn vexfs_ann_mean(args: *const MeanArgs);
+    }
+}
+
 extern "C" {
     /// See `math/mod.rs`.
     pub(crate) fn vexfs_math_distances(args: *const Args);

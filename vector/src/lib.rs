@@ -12,6 +12,7 @@
 //! | `math` | every floating-point operation; separately compiled for the kernel |
 //! | `external` | in the kernel build: the math object as it is called |
 //! | `compute` | the safe interface of the math: batches, queries, who may use the FPU |
+//! | `ann` | what the vector tree computes: codes, estimates, divisions |
 //! | `distance` | [`Distance`], the ordered integer that stands for a distance |
 //! | `metric` | [`Metric`] and what each one means |
 //! | `validate` | which vectors are acceptable |
@@ -26,6 +27,7 @@
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod ann;
 pub mod compute;
 pub mod distance;
 pub mod error;

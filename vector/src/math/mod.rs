@@ -33,6 +33,7 @@
 //! the former. For l2 they may not. So every path, in the kernel and outside,
 //! gives the same bits. Padding with zeros changes nothing (a lane is never -0).
 
+pub mod ann;
 mod args;
 mod finish;
 mod portable;

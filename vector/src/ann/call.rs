@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The calls of the code kernels: from slices whose lengths the callers have
+//! checked, or check here, to argument blocks. No computation, no decision.
+
+use super::{Centroid, Noted, Query, Rotation};
+use crate::math::ann::{
+    vexfs_ann_centroid, vexfs_ann_encode, vexfs_ann_estimate, vexfs_ann_mean, vexfs_ann_prepare,
+    vexfs_ann_refine, vexfs_ann_rotate, vexfs_ann_sides, CentroidArgs, EncodeArgs, EstimateArgs,
+    MeanArgs, PrepareArgs, RefineArgs, RotateArgs, SidesArgs, FACTORS, PARAMETERS,
+};
+use crate::Fpu;
+use layout::Block;
+
+impl Fpu {
+    /// `vector` has at most `padded` elements, `out` just as many.
+    pub(super) fn call_rotate(
+        &self,
+        rotation: &Rotation<'_>,
+        normalise: bool,
+        vector: &[u8],
+        out: &mut [u32],
+    ) {
+        debug_assert!(vector.len() / 4 <= out.len() && out.len() == rotation.padded);
+        let args = RotateArgs {
+            isa: self.isa() as u32,
+            normalise: u32::from(normalise),
+            dim: vector.len() / 4,
+            padded: rotation.padded,
+            vector: vector.as_ptr(),
+            signs: rotation.signs.as_ptr(),
+            out: out.as_mut_ptr().cast(),
+        };
+        // SAFETY: the lengths are as above, by the only caller, and those of a
+        // Rotation by its invariants; a u32 is good for a binary32. The invariant
+        // of Fpu covers registers and features.
+        unsafe { vexfs_ann_rotate(&args) }
+    }
+
+    /// All three have the same length, a multiple of 16.
+    pub(super) fn call_encode(
+        &self,
+        dot: bool,
+        vector: &[u32],
+        centroid: &[u32],
+        code: &mut [u8],
+    ) -> [u32; FACTORS] {
+        debug_assert!(vector.len() == centroid.len() && vector.len() == code.len());
+        let mut factors = [0; FACTORS];
+        let args = EncodeArgs {
+            isa: self.isa() as u32,
+            dot: u32::from(dot),
+            padded: vector.len(),
+            vector: vector.as_ptr().cast(),
+            centroid: centroid.as_ptr().cast(),
+            code: code.as_mut_ptr(),
+            factors: factors.as_mut_ptr().cast(),
+        };
+        // SAFETY: the lengths are as above, by the only caller. Fpu as before.
+        unsafe { vexfs_ann_encode(&args) };
+        factors
+    }
+
+    /// The lengths are those of `QueryMemory::lengths`.
+    pub(super) fn call_prepare(
+        &self,
+        rotated: &[u32],
+        table: &mut [u8],
+        bytes: &mut [u8],
+    ) -> [u32; PARAMETERS] {
+        let mut parameters = [0; PARAMETERS];
+        let args = PrepareArgs {
+            isa: self.isa() as u32,
+            zero: 0,
+            padded: rotated.len(),
+            query: rotated.as_ptr().cast(),
+            table: table.as_mut_ptr(),
+            bytes: bytes.as_mut_ptr().cast(),
+            parameters: parameters.as_mut_ptr().cast(),
+        };
+        // SAFETY: the lengths are as above, by the only caller. Fpu as before.
+        unsafe { vexfs_ann_prepare(&args) };
+        parameters
+    }
+
+    /// The blocks of the centroid are present.
+    pub(super) fn call_centroid(&self, query: &Query<'_>, blocks: &[Option<&Block>]) -> Centroid {
+        let (mut key, mut values) = (0, [0; 2]);
+        let args = CentroidArgs {
+            isa: self.isa() as u32,
+            dot: u32::from(query.dot),
+            padded: query.shape.padded(),
+            query: query.rotated.as_ptr().cast(),
+            blocks: pointers(blocks),
+            out: values.as_mut_ptr().cast(),
+            key: &mut key,
+        };
+        // SAFETY: the units of the centroid lie in blocks that are present, by the
+        // only caller; those of Query by its invariants. Fpu as before.
+        unsafe { vexfs_ann_centroid(&args) };
+        Centroid { key, values }
+    }
+
+    /// The blocks of the packs of `entries` entries are present, and these not more than the capacity.
+    pub(super) fn call_estimate(
+        &self,
+        query: &Query<'_>,
+        centroid: &Centroid,
+        blocks: &[Option<&Block>],
+        entries: usize,
+        limit: u32,
+        noted: &mut Noted,
+    ) -> usize {
+        let args = EstimateArgs {
+            isa: self.isa() as u32,
+            limit,
+            padded: query.shape.padded(),
+            blocks: pointers(blocks),
+            packs_at: query.shape.packs_at(),
+            entries,
+            table: query.table.as_ptr(),
+            parameters: query.parameters.as_ptr().cast(),
+            centroid: centroid.values.as_ptr().cast(),
+            entry: noted.entry.as_mut_ptr(),
+            upper: noted.upper.as_mut_ptr(),
+            first: noted.first.as_mut_ptr().cast(),
+        };
+        // SAFETY: the units of the packs lie in blocks that are present, by the only
+        // caller; the arrays of Noted have room for the entries of any partition;
+        // those of Query by its invariants. Fpu as before.
+        unsafe { vexfs_ann_estimate(&args) }
+    }
+
+    /// The blocks of the entries noted are present.
+    pub(super) fn call_refine(
+        &self,
+        query: &Query<'_>,
+        centroid: &Centroid,
+        blocks: &[Option<&Block>],
+        noted: &mut Noted,
+    ) {
+        let args = RefineArgs {
+            isa: self.isa() as u32,
+            zero: 0,
+            padded: query.shape.padded(),
+            blocks: pointers(blocks),
+            packs_at: query.shape.packs_at(),
+            extended_at: query.shape.extended_at(),
+            bytes: query.bytes.as_ptr().cast(),
+            parameters: query.parameters.as_ptr().cast(),
+            centroid: centroid.values.as_ptr().cast(),
+            count: noted.count,
+            entry: noted.entry.as_ptr(),
+            first: noted.first.as_ptr().cast(),
+            key: noted.key.as_mut_ptr(),
+        };
+        // SAFETY: the units of the entries lie in blocks that are present, by the
+        // only caller; `count` is at most the arrays' length, by the invariant of
+        // Noted; those of Query by its invariants. Fpu as before.
+        unsafe { vexfs_ann_refine(&args) }
+    }
+
+    /// As many rows as `keys` has entries, or as there are; nothing if `centres` is not two rows.
+    pub(super) fn call_sides(
+        &self,
+        padded: usize,
+        rows: &[u32],
+        centres: &[u32],
+        keys: &mut [u32],
+    ) {
+        if padded == 0 || padded % 16 != 0 || centres.len() != padded.saturating_mul(2) {
+            return;
+        }
+        let args = SidesArgs {
+            isa: self.isa() as u32,
+            zero: 0,
+            padded,
+            count: (rows.len() / padded).min(keys.len()),
+            rows: rows.as_ptr().cast(),
+            centres: centres.as_ptr().cast(),
+            key: keys.as_mut_ptr(),
+        };
+        // SAFETY: `count` rows and keys exist, and two centres. Fpu as before.
+        unsafe { vexfs_ann_sides(&args) }
+    }
+
+    /// The mean of the rows whose byte in `side` is `which`; nothing if there is none, or `out` is not a row.
+    pub(super) fn call_mean(
+        &self,
+        padded: usize,
+        rows: &[u32],
+        side: &[u8],
+        which: u32,
+        out: &mut [u32],
+    ) {
+        if padded == 0 || padded % 16 != 0 || out.len() != padded {
+            return;
+        }
+        let args = MeanArgs {
+            isa: self.isa() as u32,
+            which,
+            padded,
+            count: (rows.len() / padded).min(side.len()),
+            rows: rows.as_ptr().cast(),
+            side: side.as_ptr(),
+            out: out.as_mut_ptr().cast(),
+        };
+        // SAFETY: `count` rows and bytes exist, and `out` is a row. Fpu as before.
+        unsafe { vexfs_ann_mean(&args) }
+    }
+}
+
+/// The blocks as the kernels take them. An absent one is a null pointer, by the
+/// layout that Rust guarantees for options of references, and not looked at.
+fn pointers(blocks: &[Option<&Block>]) -> *const *const u8 {
+    blocks.as_ptr().cast()
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! A query against a partition: distance of its centroid, first look at all
+//! entries, second look at some.
+
+use super::lanes::Lanes;
+use super::units::Units;
+use super::{ordered, CentroidArgs, EstimateArgs, RefineArgs, Scan, PACK, UNIT};
+use crate::math::sqrt::sqrt;
+
+/// Units of one factor of a pack.
+const FACTOR_UNITS: usize = PACK * 4 / UNIT;
+/// Units of a pack beside its code: five factors and the numbers of the entries.
+const OTHER_UNITS: usize = 5 * FACTOR_UNITS + PACK * 8 / UNIT;
+
+/// See `vexfs_ann_centroid`.
+///
+/// # Safety
+/// As there; the features of `L`.
+#[inline(always)]
+pub(super) unsafe fn centroid<L: Lanes>(args: &CentroidArgs) {
+    // SAFETY: the centroid is in the units from 1 on, sixteen elements each.
+    unsafe {
+        let mut units = Units::at(args.blocks, 1);
+        let zero = L::splat(0.0);
+        let (mut squares, mut products) = ([zero; 2], [zero; 2]);
+        let mut i = 0;
+        while i < args.padded / 16 {
+            let c = L::load(units.next().cast());
+            let q = L::load(args.query.add(16 * i));
+            let d = q.sub(c);
+            squares[i & 1] = squares[i & 1].add(d.mul(d));
+            products[i & 1] = products[i & 1].add(q.mul(c));
+            i += 1;
+        }
+        let square = squares[0].add(squares[1]).sum();
+        let common = if args.dot != 0 {
+            0.0 - products[0].add(products[1]).sum()
+        } else {
+            square
+        };
+        *args.out = common;
+        *args.out.add(1) = sqrt(f64::from(square)) as f32;
+        *args.key = ordered(common);
+    }
+}
+
+/// See `vexfs_ann_estimate`. Returns how many entries were noted.
+///
+/// # Safety
+/// As there; the features of `S`.
+#[inline(always)]
+pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
+    let codes = args.padded / 16;
+    let mut noted = 0;
+    // SAFETY: every entry lies in a pack of `codes + OTHER_UNITS` units; the outputs
+    // have room for all entries.
+    unsafe {
+        let (common, distance) = (S::splat(*args.centroid), S::splat(*args.centroid.add(1)));
+        let (unit, base) = (
+            S::splat(*args.parameters),
+            S::splat(*args.parameters.add(1)),
+        );
+        // The limit as a value: a key that is no value is no limit.
+        let limit = S::splat(value(args.limit));
+        let mut sums = [0i32; PACK];
+        let mut pack = 0;
+        while pack * PACK < args.entries {
+            let at = args.packs_at + pack * (codes + OTHER_UNITS);
+            let mut units = Units::at(args.blocks, at);
+            S::sums(&mut units, codes, args.table, sums.as_mut_ptr());
+            let mut firsts = [S::splat(0.0); FACTOR_UNITS];
+            let mut estimates = firsts;
+            for (h, first) in firsts.iter_mut().enumerate() {
+                *first = S::from_integers(sums.as_ptr().add(16 * h))
+                    .mul(unit)
+                    .add(base);
+                estimates[h] = S::load(units.next().cast()).add(common);
+            }
+            for (h, first) in firsts.iter().enumerate() {
+                let scale = S::load(units.next().cast());
+                estimates[h] = estimates[h].add(scale.mul(*first));
+            }
+            for (h, first) in firsts.iter().enumerate() {
+                let error = S::load(units.next().cast()).mul(distance);
+                // Not at or above the limit, so that what is no number is looked at.
+                let mut mask = estimates[h].sub(error).not_ge(limit);
+                let left = args.entries - pack * PACK;
+                let left = if left > 16 * h { left - 16 * h } else { 0 };
+                if left < 16 {
+                    mask &= (1 << left) - 1;
+                }
+                if mask == 0 {
+                    continue;
+                }
+                let (mut upper, mut value) = ([0.0f32; 16], [0.0f32; 16]);
+                estimates[h].add(error).store(upper.as_mut_ptr());
+                first.store(value.as_mut_ptr());
+                while mask != 0 {
+                    let lane = mask.trailing_zeros() as usize & 15;
+                    mask &= mask - 1;
+                    *args.entry.add(noted) = (pack * PACK + 16 * h + lane) as u16;
+                    *args.upper.add(noted) = ordered(upper[lane]);
+                    *args.first.add(noted) = value[lane];
+                    noted += 1;
+                }
+            }
+            pack += 1;
+        }
+    }
+    noted
+}
+
+/// See `vexfs_ann_refine`.
+///
+/// # Safety
+/// As there; the features of `S`.
+#[inline(always)]
+pub(super) unsafe fn refine<S: Scan>(args: &RefineArgs) {
+    let codes = args.padded / 16;
+    let extended = args.padded.div_ceil(128);
+    // SAFETY: every entry named is one of the partition's.
+    unsafe {
+        let (step, middle) = (*args.parameters.add(2), *args.parameters.add(3));
+        for i in 0..args.count {
+            let entry = usize::from(*args.entry.add(i));
+            let mut units = Units::at(args.blocks, args.extended_at + entry * extended);
+            let product = S::product(&mut units, extended, args.bytes);
+            // v = 16 v1 + (low bits - 7.5)
+            let low = (product as f32 - middle) * step;
+            let inner = 16.0 * *args.first.add(i) + low;
+            let (pack, lane) = (entry / PACK, entry % PACK);
+            let at = args.packs_at + pack * (codes + OTHER_UNITS) + codes + 3 * FACTOR_UNITS;
+            let lane_at = 4 * (lane % 16);
+            let add = factor(args.blocks, at + lane / 16, lane_at);
+            let scale = factor(args.blocks, at + FACTOR_UNITS + lane / 16, lane_at);
+            *args.key.add(i) = ordered(add + *args.centroid + scale * inner);
+        }
+    }
+}
+
+/// The binary32 at byte `at` of unit `unit`.
+///
+/// # Safety
+/// The unit must exist, and `at` be at most 60.
+#[inline(always)]
+unsafe fn factor(blocks: *const *const u8, unit: usize, at: usize) -> f32 {
+    // SAFETY: by the caller.
+    unsafe {
+        let p = Units::at(blocks, unit).next().add(at);
+        f32::from_bits(u32::from_le(p.cast::<u32>().read_unaligned()))
+    }
+}
+
+/// The value of a key; what is greater than infinity's is infinity.
+#[inline(always)]
+fn value(key: u32) -> f32 {
+    const SIGN: u32 = 1 << 31;
+    const INFINITY: u32 = 0xff << 23;
+    if key & SIGN == 0 {
+        f32::from_bits(!key)
+    } else if key & !SIGN > INFINITY {
+        f32::INFINITY
+    } else {
+        f32::from_bits(key & !SIGN)
+    }
+}
