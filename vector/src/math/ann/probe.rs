@@ -68,22 +68,19 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
             let at = args.packs_at + pack * (codes + OTHER_UNITS);
             let mut units = Units::at(args.blocks, at);
             S::sums(&mut units, codes, args.table, sums.as_mut_ptr());
-            let mut firsts = [S::splat(0.0); FACTOR_UNITS];
-            let mut estimates = firsts;
-            for (h, first) in firsts.iter_mut().enumerate() {
-                *first = S::from_integers(sums.as_ptr().add(16 * h))
-                    .mul(unit)
-                    .add(base);
-                estimates[h] = S::load(units.next().cast()).add(common);
+            let zero = S::splat(0.0);
+            let mut halves = [(zero, zero); FACTOR_UNITS];
+            for (h, (first, estimate)) in halves.iter_mut().enumerate() {
+                *first = S::from_integers(sums.as_ptr().add(16 * h)).mul(unit).add(base);
+                *estimate = S::load(units.next().cast()).add(common);
             }
-            for (h, first) in firsts.iter().enumerate() {
-                let scale = S::load(units.next().cast());
-                estimates[h] = estimates[h].add(scale.mul(*first));
+            for (first, estimate) in &mut halves {
+                *estimate = estimate.add(S::load(units.next().cast()).mul(*first));
             }
-            for (h, first) in firsts.iter().enumerate() {
+            for (h, (first, estimate)) in halves.iter().enumerate() {
                 let error = S::load(units.next().cast()).mul(distance);
                 // Not at or above the limit, so that what is no number is looked at.
-                let mut mask = estimates[h].sub(error).not_ge(limit);
+                let mut mask = estimate.sub(error).not_ge(limit);
                 let left = args.entries - pack * PACK;
                 let left = if left > 16 * h { left - 16 * h } else { 0 };
                 if left < 16 {
@@ -93,7 +90,7 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
                     continue;
                 }
                 let (mut upper, mut value) = ([0.0f32; 16], [0.0f32; 16]);
-                estimates[h].add(error).store(upper.as_mut_ptr());
+                estimate.add(error).store(upper.as_mut_ptr());
                 first.store(value.as_mut_ptr());
                 while mask != 0 {
                     let lane = mask.trailing_zeros() as usize & 15;
