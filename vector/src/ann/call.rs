@@ -9,6 +9,7 @@ use crate::math::ann::{
     MeanArgs, PrepareArgs, RefineArgs, RotateArgs, SidesArgs, FACTORS, PARAMETERS,
 };
 use crate::Fpu;
+use layout::partition::UNITS;
 use layout::Block;
 
 impl Fpu {
@@ -101,6 +102,7 @@ impl Fpu {
     }
 
     /// The blocks of the packs of `entries` entries are present, and these not more than the capacity.
+    #[allow(clippy::too_many_arguments)] // as Fpu::estimate
     pub(super) fn call_estimate(
         &self,
         query: &Query<'_>,
@@ -108,8 +110,11 @@ impl Fpu {
         blocks: &[Option<&Block>],
         entries: usize,
         limit: u32,
+        next: &[Option<&Block>],
         noted: &mut Noted,
     ) -> usize {
+        // Those before the first that is missing.
+        let next_blocks = next.iter().take_while(|b| b.is_some()).count();
         let args = EstimateArgs {
             isa: self.isa() as u32,
             limit,
@@ -120,6 +125,8 @@ impl Fpu {
             table: query.table.as_ptr(),
             parameters: query.parameters.as_ptr().cast(),
             centroid: centroid.values.as_ptr().cast(),
+            next: pointers(next),
+            next_units: next_blocks.saturating_mul(UNITS),
             entry: noted.entry.as_mut_ptr(),
             upper: noted.upper.as_mut_ptr(),
             first: noted.first.as_mut_ptr().cast(),

@@ -30,7 +30,7 @@ impl QueryMemory<'_> {
 }
 
 /// Most entries of which [`Noted::limit`] keeps count.
-const LIMIT_OF: usize = 64;
+const LIMIT_OF: usize = 32;
 
 /// A query, ready to look at partitions.
 ///
@@ -106,7 +106,7 @@ impl Noted {
     }
 
     /// The `wanted`th smallest upper bound of the entries noted: a limit for the second look. [`super::NO_LIMIT`]
-    /// if there are fewer, or more than 64 are wanted. Bounds hold but for a small probability.
+    /// if there are fewer, or more than 32 are wanted. Bounds hold but for a small probability.
     pub fn limit(&self, wanted: usize) -> u32 {
         let mut nearest = [super::NO_LIMIT; LIMIT_OF];
         if wanted == 0 || wanted > LIMIT_OF || self.count < wanted {
@@ -191,10 +191,12 @@ impl Fpu {
     }
 
     /// Notes the entries among the first `entries` of a partition whose distance may have a key
-    /// below `limit`. Needs the first `shape.scan_blocks(entries)` blocks.
+    /// below `limit`. Needs the first `shape.scan_blocks(entries)` blocks. `next` is what will be looked at next, to be fetched
+    /// into the cache meanwhile: the first blocks of a partition, as many as will be needed.
     ///
     /// # Errors
     /// [`Error::Length`] if a block is missing, or there are more entries than a partition holds.
+    #[allow(clippy::too_many_arguments)]
     pub fn estimate(
         &self,
         query: &Query<'_>,
@@ -202,6 +204,7 @@ impl Fpu {
         blocks: &[Option<&Block>],
         entries: usize,
         limit: u32,
+        next: &[Option<&Block>],
         noted: &mut Noted,
     ) -> Result<(), Error> {
         noted.count = 0;
@@ -220,7 +223,7 @@ impl Fpu {
             });
         }
         noted.count = self
-            .call_estimate(query, centroid, blocks, entries, limit, noted)
+            .call_estimate(query, centroid, blocks, entries, limit, next, noted)
             .min(MAX_ENTRIES);
         Ok(())
     }

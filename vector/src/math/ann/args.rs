@@ -88,6 +88,10 @@ pub struct EstimateArgs {
     pub parameters: *const f32,
     /// What [`CentroidArgs`] gave for this partition: two values.
     pub centroid: *const f32,
+    /// Blocks of the partition that is looked at next, to be fetched into the cache.
+    pub next: *const *const u8,
+    /// Units to fetch; they lie in `next`.
+    pub next_units: usize,
     /// Receives the numbers of the entries that may lie below the limit.
     pub entry: *mut u16,
     /// Receives the key of the upper bound of each.

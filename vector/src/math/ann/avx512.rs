@@ -160,6 +160,12 @@ impl Scan for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn fetch(p: *const u8) {
+        // SAFETY: a prefetch accesses nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn product(units: &mut Units, count: usize, bytes: *const i8) -> i32 {
         // SAFETY: the caller guarantees `count` units and 128 bytes for each.
         unsafe {

@@ -55,6 +55,11 @@ trait Scan: Lanes {
     /// # Safety
     /// That many units and bytes must exist, and the CPU have the features.
     unsafe fn product(units: &mut Units, count: usize, bytes: *const i8) -> i32;
+    /// Asks for a cache line: a hint, which never faults.
+    ///
+    /// # Safety
+    /// The CPU must have the features.
+    unsafe fn fetch(p: *const u8);
 }
 
 /// Maps a binary32 to an integer of the same order: sign-folded bits. NaN, of

@@ -28,6 +28,9 @@ impl Scan for Portable {
     }
 
     #[inline(always)]
+    unsafe fn fetch(_: *const u8) {}
+
+    #[inline(always)]
     unsafe fn product(units: &mut Units, count: usize, bytes: *const i8) -> i32 {
         let mut sum = 0;
         for unit in 0..count {

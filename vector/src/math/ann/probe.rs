@@ -64,14 +64,28 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
         let limit = S::splat(value(args.limit));
         let mut sums = [0i32; PACK];
         let mut pack = 0;
+        let mut next = Units::at(args.next, 0);
+        let mut next_left = args.next_units;
         while pack * PACK < args.entries {
+            // About as many lines of the next partition as this pack has.
+            let lines = if next_left < codes + OTHER_UNITS {
+                next_left
+            } else {
+                codes + OTHER_UNITS
+            };
+            for _ in 0..lines {
+                S::fetch(next.next());
+            }
+            next_left -= lines;
             let at = args.packs_at + pack * (codes + OTHER_UNITS);
             let mut units = Units::at(args.blocks, at);
             S::sums(&mut units, codes, args.table, sums.as_mut_ptr());
             let zero = S::splat(0.0);
             let mut halves = [(zero, zero); FACTOR_UNITS];
             for (h, (first, estimate)) in halves.iter_mut().enumerate() {
-                *first = S::from_integers(sums.as_ptr().add(16 * h)).mul(unit).add(base);
+                *first = S::from_integers(sums.as_ptr().add(16 * h))
+                    .mul(unit)
+                    .add(base);
                 *estimate = S::load(units.next().cast()).add(common);
             }
             for (first, estimate) in &mut halves {
