@@ -263,7 +263,10 @@ fn estimates_are_near_the_truth_and_bounds_hold() {
             );
             assert!(seen.limit >= order[9].1 || lost > 0 || dim == 16);
             if dim >= 384 {
-                assert!(kept.len() < members.len(), "{dim} {metric:?}: nothing removed");
+                assert!(
+                    kept.len() < members.len(),
+                    "{dim} {metric:?}: nothing removed"
+                );
             }
         }
     }

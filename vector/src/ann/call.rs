@@ -216,6 +216,15 @@ impl Fpu {
     }
 }
 
+// The kernels stand alone (vector/math.rs); their numbers are the format's.
+#[cfg(not(vector_math_external))]
+const _: () = assert!(
+    crate::math::ann::PACK == layout::partition::PACK
+        && crate::math::ann::UNIT == layout::partition::UNIT
+        && crate::math::ann::UNITS == layout::partition::UNITS
+        && FACTORS == layout::partition::FACTORS
+);
+
 /// The blocks as the kernels take them. An absent one is a null pointer, by the
 /// layout that Rust guarantees for options of references, and not looked at.
 fn pointers(blocks: &[Option<&Block>]) -> *const *const u8 {

@@ -196,9 +196,3 @@ pub const ROUNDS: usize = 4;
 pub const FACTORS: usize = 5;
 /// Values of [`PrepareArgs::parameters`].
 pub const PARAMETERS: usize = 4;
-/// Entries of a pack.
-pub const PACK: usize = 32;
-/// Bytes of a unit.
-pub const UNIT: usize = 64;
-/// Units of a block.
-pub const UNITS: usize = 63;

@@ -41,6 +41,13 @@ use super::{ISA_AVX2, ISA_AVX512};
 use lanes::{Lanes, Portable};
 use units::Units;
 
+/// Entries of a pack.
+pub const PACK: usize = 32;
+/// Bytes of a unit.
+pub const UNIT: usize = 64;
+/// Units of a block.
+pub const UNITS: usize = 63;
+
 /// The scans of codes: integer arithmetic, exact on every path.
 trait Scan: Lanes {
     /// Writes 32 sums of look-ups: for `count` units from `units` on, the entries of
