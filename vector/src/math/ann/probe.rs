@@ -96,7 +96,7 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
                 // Not at or above the limit, so that what is no number is looked at.
                 let mut mask = estimate.sub(error).not_ge(limit);
                 let left = args.entries - pack * PACK;
-                let left = if left > 16 * h { left - 16 * h } else { 0 };
+                let left = left.saturating_sub(16 * h);
                 if left < 16 {
                     mask &= (1 << left) - 1;
                 }
