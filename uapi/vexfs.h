@@ -21,13 +21,13 @@
 #define VEXFS_NAME_SIZE 64
 #define VEXFS_DIM_MAX 4096
 
-/* Element types. Only F32 is implemented, the others give EOPNOTSUPP. */
+/* Element types. BINARY is bits, the first one lowest in the first byte. */
 #define VEXFS_ELEMENT_F32 1
 #define VEXFS_ELEMENT_F16 2
 #define VEXFS_ELEMENT_I8 3
 #define VEXFS_ELEMENT_BINARY 4
 
-/* Metrics; smaller is nearer. HAMMING is reserved. */
+/* Metrics; smaller is nearer. HAMMING goes with BINARY, the others do not. */
 #define VEXFS_METRIC_L2 1     /* squared Euclidean distance */
 #define VEXFS_METRIC_COSINE 2 /* 1 - cos, 0 to 2 */
 #define VEXFS_METRIC_DOT 3    /* negated inner product */

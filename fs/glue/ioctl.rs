@@ -88,9 +88,10 @@ fn by_name(sb: &SuperBlock<VexFs>, name: &[u8]) -> Result<Index> {
         .map_err(|e| read_failed(sb, layout::ino::INDEX_TABLE, e))
 }
 
-/// The metric of an index, for distances.
-pub(super) fn metric(index: &Index) -> Result<::vector::Metric> {
-    ::vector::Metric::try_from(index.metric as u32).map_err(|_| code::EOPNOTSUPP)
+/// What the vectors of an index are, for distances.
+pub(super) fn kind(index: &Index) -> Result<::vector::Kind> {
+    ::vector::Kind::from_codes(index.element as u32, index.metric as u32, index.dim)
+        .map_err(|_| code::EOPNOTSUPP)
 }
 
 /// The errno of a transaction on indexes or records: no number left means no space.

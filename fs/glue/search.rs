@@ -162,8 +162,7 @@ fn round(
     let mut norms = KVVec::from_elem(0u64, open, GFP_KERNEL_ACCOUNT)?;
     let prepared = Queries::prepare(
         scanner.fpu(),
-        ioctl::metric(index)?,
-        index.dim,
+        &ioctl::kind(index)?,
         &bytes,
         &mut norms,
     )

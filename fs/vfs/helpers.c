@@ -351,6 +351,7 @@ void rvfs_fpu_end(void) { kernel_fpu_end(); }
 bool rvfs_cpu_has_avx2(void)
 {
 	return boot_cpu_has(X86_FEATURE_AVX2) && boot_cpu_has(X86_FEATURE_FMA) &&
+	       boot_cpu_has(X86_FEATURE_POPCNT) &&
 	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM);
 }
 

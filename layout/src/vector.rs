@@ -40,6 +40,12 @@ pub const CLASS_COUNTER: u64 = 4 << 56;
 pub enum Element {
     /// IEEE 754 binary32, little-endian.
     F32 = 1,
+    /// IEEE 754 binary16, little-endian.
+    F16 = 2,
+    /// Signed bytes.
+    I8 = 3,
+    /// Bits, the first one lowest in the first byte; zeros fill the last byte.
+    Binary = 4,
 }
 
 impl Element {
@@ -47,6 +53,9 @@ impl Element {
     pub fn from_u8(v: u8) -> Option<Element> {
         match v {
             1 => Some(Element::F32),
+            2 => Some(Element::F16),
+            3 => Some(Element::I8),
+            4 => Some(Element::Binary),
             _ => None,
         }
     }
@@ -54,6 +63,9 @@ impl Element {
     pub fn bytes(self, dim: u32) -> usize {
         match self {
             Element::F32 => (dim as usize).saturating_mul(4),
+            Element::F16 => (dim as usize).saturating_mul(2),
+            Element::I8 => dim as usize,
+            Element::Binary => (dim as usize).div_ceil(8),
         }
     }
 }
@@ -68,6 +80,8 @@ pub enum Metric {
     Cosine = 2,
     /// Negated dot product.
     Dot = 3,
+    /// Number of bits that differ; of [`Element::Binary`], and nothing else is.
+    Hamming = 4,
 }
 
 impl Metric {
@@ -77,6 +91,7 @@ impl Metric {
             1 => Metric::L2,
             2 => Metric::Cosine,
             3 => Metric::Dot,
+            4 => Metric::Hamming,
             _ => return None,
         })
     }
@@ -193,7 +208,7 @@ impl core::fmt::Debug for IndexName {
 }
 
 impl Index {
-    /// Reads an index stored under `id`. Checked: own number, dimension, element, metric, permission bits, name.
+    /// Reads an index stored under `id`. Checked: own number, dimension, element, metric, that these go together, permission bits, name.
     pub fn parse(id: u32, value: &[u8]) -> Result<Index, Invalid> {
         if value.len() != INDEX_SIZE {
             return Err(Invalid("index of the wrong length"));
@@ -214,11 +229,16 @@ impl Index {
         if name.bytes != raw.name {
             return Err(Invalid("bytes after an index name are not zero"));
         }
+        let element = Element::from_u8(raw.element).ok_or(Invalid("unknown element type"))?;
+        let metric = Metric::from_u8(raw.metric).ok_or(Invalid("unknown metric"))?;
+        if (element == Element::Binary) != (metric == Metric::Hamming) {
+            return Err(Invalid("metric of an index does not fit its elements"));
+        }
         Ok(Index {
             id,
             dim: raw.dim.get(),
-            element: Element::from_u8(raw.element).ok_or(Invalid("unknown element type"))?,
-            metric: Metric::from_u8(raw.metric).ok_or(Invalid("unknown metric"))?,
+            element,
+            metric,
             mode: raw.mode.get(),
             uid: raw.uid.get(),
             gid: raw.gid.get(),

@@ -10,7 +10,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::ioctl::{number, READ_WRITE, WRITE};
 use crate::request::{check_common, require};
 use crate::{parse_name, BadRequest, Request, NAME_SIZE};
-use crate::{DIM_MAX, ELEMENT_F32, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+use crate::{DIM_MAX, ELEMENT_BINARY, ELEMENT_F16, ELEMENT_F32, ELEMENT_I8};
+use crate::{METRIC_COSINE, METRIC_DOT, METRIC_HAMMING, METRIC_L2};
 
 /// Creates an empty index, owned by the caller's filesystem uid and gid.
 ///
@@ -18,7 +19,7 @@ use crate::{DIM_MAX, ELEMENT_F32, METRIC_COSINE, METRIC_DOT, METRIC_L2};
 /// |---|---|
 /// | `EEXIST` | an index has the name |
 /// | `EACCES` | the caller may not write to the root directory of the mount |
-/// | `EOPNOTSUPP` | the element type or metric is reserved |
+/// | `EOPNOTSUPP` | the element type or metric is not known, or they do not go together |
 /// | `ENOSPC`, `EDQUOT` | no space, or no further index |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -56,10 +57,16 @@ impl Request for IndexCreate {
 }
 
 impl IndexCreate {
-    /// Whether element type and metric are implemented, rather than reserved or
-    /// unknown (`EOPNOTSUPP`).
+    /// Whether element type and metric are known and go together (else
+    /// `EOPNOTSUPP`): bits with hamming, everything else with the others.
     pub const fn is_supported(&self) -> bool {
-        self.element == ELEMENT_F32 && matches!(self.metric, METRIC_L2 | METRIC_COSINE | METRIC_DOT)
+        match self.element {
+            ELEMENT_F32 | ELEMENT_F16 | ELEMENT_I8 => {
+                matches!(self.metric, METRIC_L2 | METRIC_COSINE | METRIC_DOT)
+            }
+            ELEMENT_BINARY => self.metric == METRIC_HAMMING,
+            _ => false,
+        }
     }
 }
 

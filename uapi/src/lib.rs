@@ -65,11 +65,11 @@ pub const DIM_MAX: u32 = 4096;
 
 /// Element type: IEEE 754 binary32, little-endian.
 pub const ELEMENT_F32: u32 = 1;
-/// Element type, reserved: IEEE 754 binary16.
+/// Element type: IEEE 754 binary16, little-endian.
 pub const ELEMENT_F16: u32 = 2;
-/// Element type, reserved: signed bytes.
+/// Element type: signed bytes.
 pub const ELEMENT_I8: u32 = 3;
-/// Element type, reserved: bits.
+/// Element type: bits, the first one lowest in the first byte; zeros fill the last byte.
 pub const ELEMENT_BINARY: u32 = 4;
 
 /// Metric: squared Euclidean distance.
@@ -78,7 +78,7 @@ pub const METRIC_L2: u32 = 1;
 pub const METRIC_COSINE: u32 = 2;
 /// Metric: the negated inner product.
 pub const METRIC_DOT: u32 = 3;
-/// Metric, reserved: number of differing bits.
+/// Metric: the number of bits that differ; of bits only.
 pub const METRIC_HAMMING: u32 = 4;
 
 // The sizes of version 1, which the request numbers encode. A structure that grows

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use vector::{Batch, Compute, Distance, Isa, Metric, Queries, Userspace};
+use vector::{Batch, Compute, Distance, Element, Isa, Kind, Metric, Queries, Userspace};
 
 fn main() {
     for (dim, count, what) in [
@@ -77,17 +77,17 @@ fn scan(
     bytes: &[u8],
     count: usize,
 ) -> f64 {
-    let dim = dim as u32;
+    let kind = Kind::new(Element::F32, metric, dim as u32).expect("a dimension in range");
     let mut norms = vec![0; queries];
-    let prepared = Queries::prepare(compute, metric, dim, query_bytes, &mut norms)
+    let prepared = Queries::prepare(compute, &kind, query_bytes, &mut norms)
         .expect("random queries are acceptable");
-    let stride = dim as usize * 4;
+    let stride = kind.vector_bytes();
     let mut out = vec![Distance::INVALID; queries * 64];
     best(queries * count, || {
         // As a filesystem would: some 64 vectors at a time.
         for piece in bytes.chunks(64 * stride) {
             let here = piece.len() / stride;
-            let batch = Batch::new(dim, piece, 0, stride, here).expect("a whole batch");
+            let batch = Batch::new(&kind, piece, 0, stride, here).expect("a whole batch");
             let out = out.get_mut(..queries * here).expect("room for a batch");
             compute
                 .distances(&prepared, &batch, out)

@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use crate::{validate, vector_bytes, Distance, Error, Metric};
+use crate::{validate, Distance, Error, Kind, Metric};
 
 use crate::math::{
     vexfs_math_distances, vexfs_math_norm2, Args, ISA_AVX2, ISA_AVX512, ISA_PORTABLE,
@@ -18,7 +18,7 @@ use crate::math::{
 pub enum Isa {
     /// Plain Rust (SSE2 on x86_64).
     Portable = ISA_PORTABLE,
-    /// AVX, AVX2 and FMA.
+    /// AVX, AVX2, FMA, F16C and POPCNT.
     Avx2 = ISA_AVX2,
     /// AVX-512F and AVX-512BW, and all of the former.
     Avx512 = ISA_AVX512,
@@ -40,7 +40,9 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = std::arch::is_x86_feature_detected!("avx2")
-                && std::arch::is_x86_feature_detected!("fma");
+                && std::arch::is_x86_feature_detected!("fma")
+                && std::arch::is_x86_feature_detected!("f16c")
+                && std::arch::is_x86_feature_detected!("popcnt");
             if avx2
                 && std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512bw")
@@ -94,15 +96,15 @@ impl Fpu {
     ///
     /// # Errors
     /// [`Error::Length`] if `out` does not have `queries.count() * batch.count()`
-    /// entries, [`Error::Dimension`] if the two are of different dimensions.
+    /// entries, [`Error::Kind`] if the two are of different kinds.
     pub fn distances(
         &self,
         queries: &Queries<'_>,
         batch: &Batch<'_>,
         out: &mut [Distance],
     ) -> Result<(), Error> {
-        if queries.dim != batch.dim {
-            return Err(Error::Dimension { dim: batch.dim });
+        if queries.kind != batch.kind {
+            return Err(Error::Kind);
         }
         let expected = queries.count.saturating_mul(batch.count);
         if out.len() != expected {
@@ -113,10 +115,12 @@ impl Fpu {
         }
         let args = Args {
             isa: self.isa as u32,
-            metric: queries.metric.code(),
-            dim: queries.dim as usize,
+            metric: queries.kind.metric().code(),
+            element: queries.kind.element().code(),
+            zero: 0,
+            dim: queries.kind.dim() as usize,
             queries: queries.bytes.as_ptr(),
-            query_stride: queries.stride,
+            query_stride: queries.kind.vector_bytes(),
             query_count: queries.count,
             norms: queries.norms.as_ptr(),
             vectors: batch.bytes.as_ptr(),
@@ -132,23 +136,34 @@ impl Fpu {
         Ok(())
     }
 
-    /// The squared norm of `bytes` (any number of whole elements) as opaque bits.
-    pub fn norm2(&self, bytes: &[u8]) -> u64 {
-        // SAFETY: the slice has that many elements; Fpu covers the registers.
-        unsafe { vexfs_math_norm2(bytes.as_ptr(), bytes.len() / 4) }
+    /// The squared norm of a vector as opaque bits.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `vector` is not one of `kind`; [`Error::NoDirection`] of bits, which have no norm.
+    pub fn norm2(&self, kind: &Kind, vector: &[u8]) -> Result<u64, Error> {
+        if kind.metric() == Metric::Hamming {
+            return Err(Error::NoDirection);
+        }
+        if vector.len() != kind.vector_bytes() {
+            return Err(Error::Length {
+                expected: kind.vector_bytes(),
+                actual: vector.len(),
+            });
+        }
+        let element = kind.element().code();
+        // SAFETY: the slice has that many elements, which are not bits; Fpu covers the registers.
+        Ok(unsafe { vexfs_math_norm2(vector.as_ptr(), kind.dim() as usize, element) })
     }
 }
 
 /// One or several query vectors, checked and ready.
 ///
 /// # Invariants
-/// `bytes` holds `count` vectors of `dim` elements, `stride` bytes apart, each
-/// accepted by [`validate()`]; `norms` has `count` entries.
+/// `bytes` holds `count` vectors of `kind`, end to end, each accepted by
+/// [`validate()`]; `norms` has `count` entries.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
-    metric: Metric,
-    dim: u32,
-    stride: usize,
+    kind: Kind,
     count: usize,
     bytes: &'a [u8],
     norms: &'a [u64],
@@ -159,17 +174,15 @@ impl<'a> Queries<'a> {
     /// the metric needs to know of them into `norms`, one entry a query.
     ///
     /// # Errors
-    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is not a whole number
-    /// of vectors or `norms` not of that number; whatever [`validate()`] finds in
-    /// a query.
+    /// [`Error::Length`] if `bytes` is not a whole number of vectors or `norms` not
+    /// of that number; whatever [`validate()`] finds in a query.
     pub fn prepare<C: Compute + ?Sized>(
         compute: &C,
-        metric: Metric,
-        dim: u32,
+        kind: &Kind,
         bytes: &'a [u8],
         norms: &'a mut [u64],
     ) -> Result<Queries<'a>, Error> {
-        let stride = vector_bytes(dim)?;
+        let stride = kind.vector_bytes();
         let count = norms.len();
         let expected = stride.saturating_mul(count);
         if bytes.len() != expected {
@@ -179,16 +192,16 @@ impl<'a> Queries<'a> {
             });
         }
         for (query, norm) in bytes.chunks_exact(stride).zip(norms.iter_mut()) {
-            validate(metric, dim, query)?;
+            validate(kind, query)?;
             *norm = 0;
-            if metric == Metric::Cosine {
-                compute.with_fpu(&mut |fpu| *norm = fpu.norm2(query));
+            if kind.metric() == Metric::Cosine {
+                let mut result = Ok(0);
+                compute.with_fpu(&mut |fpu| result = fpu.norm2(kind, query));
+                *norm = result?;
             }
         }
         Ok(Queries {
-            metric,
-            dim,
-            stride,
+            kind: *kind,
             count,
             bytes,
             norms,
@@ -203,7 +216,7 @@ impl<'a> Queries<'a> {
             count,
             bytes: self
                 .bytes
-                .get(first.saturating_mul(self.stride)..)
+                .get(first.saturating_mul(self.kind.vector_bytes())..)
                 .unwrap_or(&[]),
             norms: self.norms.get(first..).unwrap_or(&[]),
             ..*self
@@ -215,25 +228,20 @@ impl<'a> Queries<'a> {
         self.count
     }
 
-    /// Their metric.
-    pub const fn metric(&self) -> Metric {
-        self.metric
-    }
-
-    /// Their dimension.
-    pub const fn dim(&self) -> u32 {
-        self.dim
+    /// What they are.
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
     }
 }
 
 /// Stored vectors in memory, at regular distances.
 ///
 /// # Invariants
-/// Vector `i < count` is the `dim * 4` bytes at `i * stride` of `bytes`, and all
-/// lie within it.
+/// Vector `i < count` is the `kind.vector_bytes()` bytes at `i * stride` of `bytes`,
+/// and all lie within it.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    dim: u32,
+    kind: Kind,
     stride: usize,
     count: usize,
     bytes: &'a [u8],
@@ -244,16 +252,15 @@ impl<'a> Batch<'a> {
     /// The last one need not be followed by padding to a whole stride.
     ///
     /// # Errors
-    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is too short, or the
-    /// stride for a vector.
+    /// [`Error::Length`] if `bytes` is too short, or the stride for a vector.
     pub fn new(
-        dim: u32,
+        kind: &Kind,
         bytes: &'a [u8],
         offset: usize,
         stride: usize,
         count: usize,
     ) -> Result<Batch<'a>, Error> {
-        let vector = vector_bytes(dim)?;
+        let vector = kind.vector_bytes();
         if stride < vector {
             return Err(Error::Length {
                 expected: vector,
@@ -269,7 +276,7 @@ impl<'a> Batch<'a> {
         };
         match bytes.get(offset..) {
             Some(rest) if expected <= bytes.len() => Ok(Batch {
-                dim,
+                kind: *kind,
                 stride,
                 count,
                 bytes: rest,
@@ -284,16 +291,16 @@ impl<'a> Batch<'a> {
     /// A single vector.
     ///
     /// # Errors
-    /// [`Error::Dimension`]; [`Error::Length`] if `bytes` is not one vector.
-    pub fn one(dim: u32, bytes: &'a [u8]) -> Result<Batch<'a>, Error> {
-        let stride = vector_bytes(dim)?;
+    /// [`Error::Length`] if `bytes` is not one vector.
+    pub fn one(kind: &Kind, bytes: &'a [u8]) -> Result<Batch<'a>, Error> {
+        let stride = kind.vector_bytes();
         if bytes.len() != stride {
             return Err(Error::Length {
                 expected: stride,
                 actual: bytes.len(),
             });
         }
-        Self::new(dim, bytes, 0, stride, 1)
+        Self::new(kind, bytes, 0, stride, 1)
     }
 
     /// Number of vectors.
@@ -301,9 +308,9 @@ impl<'a> Batch<'a> {
         self.count
     }
 
-    /// Their dimension.
-    pub const fn dim(&self) -> u32 {
-        self.dim
+    /// What they are.
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
     }
 }
 
@@ -338,7 +345,7 @@ pub trait Compute {
                 actual: out.len(),
             });
         }
-        let pairs = batch.count.saturating_mul(batch.dim as usize).max(1);
+        let pairs = batch.count.saturating_mul(batch.kind.dim() as usize).max(1);
         let step = (BRACKET / pairs).max(1);
         let mut first = 0usize;
         let mut rest = out;
@@ -360,19 +367,13 @@ pub trait Compute {
     /// The distance of one pair of vectors.
     ///
     /// # Errors
-    /// Whatever is wrong with the query; [`Error::Length`] if `vector` is not of
-    /// `dim` elements.
-    fn distance(
-        &self,
-        metric: Metric,
-        dim: u32,
-        query: &[u8],
-        vector: &[u8],
-    ) -> Result<Distance, Error> {
+    /// Whatever is wrong with the query; [`Error::Length`] if `vector` is not one of
+    /// `kind`.
+    fn distance(&self, kind: &Kind, query: &[u8], vector: &[u8]) -> Result<Distance, Error> {
         let mut norms = [0];
         let mut out = [Distance::INVALID];
-        let queries = Queries::prepare(self, metric, dim, query, &mut norms)?;
-        self.distances(&queries, &Batch::one(dim, vector)?, &mut out)?;
+        let queries = Queries::prepare(self, kind, query, &mut norms)?;
+        self.distances(&queries, &Batch::one(kind, vector)?, &mut out)?;
         let [distance] = out;
         Ok(distance)
     }

@@ -25,6 +25,22 @@ pub enum Error {
     },
     /// All elements are zero, and the metric needs a direction.
     NoDirection,
+    /// Queries and vectors are of different kinds.
+    Kind,
+    /// Bits beyond the dimension are set.
+    Padding,
+    /// There is no such metric for these elements.
+    Combination {
+        /// The type of elements.
+        element: crate::Element,
+        /// The metric.
+        metric: crate::Metric,
+    },
+    /// No type of elements has this code.
+    UnknownElement {
+        /// The code given.
+        code: u32,
+    },
     /// No metric has this code.
     UnknownMetric {
         /// The code given.
@@ -38,7 +54,7 @@ impl fmt::Display for Error {
             Error::Dimension { dim } => write!(
                 f,
                 "dimension {dim} is not between 1 and {}",
-                crate::validate::MAX_DIM
+                crate::MAX_DIM
             ),
             Error::Length { expected, actual } => {
                 write!(f, "{expected} bytes expected, {actual} given")
@@ -49,6 +65,13 @@ impl fmt::Display for Error {
             Error::NoDirection => {
                 f.write_str("all elements are zero: a cosine distance needs a direction")
             }
+            Error::Kind => f.write_str("queries and vectors are of different kinds"),
+            Error::Padding => f.write_str("bits beyond the dimension are set"),
+            Error::Combination { element, metric } => write!(
+                f,
+                "{metric} is no metric of {element} vectors: bits go with hamming, everything else with l2, cosine and dot"
+            ),
+            Error::UnknownElement { code } => write!(f, "no type of elements has the code {code}"),
             Error::UnknownMetric { code } => write!(f, "no metric has the code {code}"),
         }
     }

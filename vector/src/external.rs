@@ -32,5 +32,5 @@ extern "C" {
     /// See `math/mod.rs`.
     pub(crate) fn vexfs_math_distances(args: *const Args);
     /// See `math/mod.rs`.
-    pub(crate) fn vexfs_math_norm2(vector: *const u8, dim: usize) -> u64;
+    pub(crate) fn vexfs_math_norm2(vector: *const u8, dim: usize, element: u32) -> u64;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! VexFS vector mathematics and search without I/O.
 //!
-//! The crate knows vectors as bytes (little-endian binary32 elements, any
+//! The crate knows vectors as bytes (little-endian elements, any
 //! alignment), distances as ordered integers and results as candidates. It may
 //! not do I/O, allocate, panic, or know about files; outside the folder `math`
 //! it may not touch a float, not even to compare two, because kernel Rust has
@@ -15,6 +15,7 @@
 //! | `ann` | what the vector tree computes: codes, estimates, divisions |
 //! | `distance` | [`Distance`], the ordered integer that stands for a distance |
 //! | `metric` | [`Metric`] and what each one means |
+//! | `kind` | [`Kind`]: elements, metric and dimension of vectors |
 //! | `validate` | which vectors are acceptable |
 //! | `topk` | [`TopK`], the k nearest candidates seen so far |
 //! | `error` | [`Error`] |
@@ -31,6 +32,7 @@ pub mod ann;
 pub mod compute;
 pub mod distance;
 pub mod error;
+pub mod kind;
 #[cfg(not(vector_math_external))]
 pub mod math;
 #[cfg(vector_math_external)]
@@ -45,6 +47,7 @@ pub use compute::Userspace;
 pub use compute::{Batch, Compute, Fpu, Isa, Queries};
 pub use distance::Distance;
 pub use error::Error;
+pub use kind::{Element, Kind, MAX_DIM};
 pub use metric::Metric;
 pub use topk::{Candidate, Rank, TopK};
-pub use validate::{validate, vector_bytes, MAX_DIM};
+pub use validate::validate;

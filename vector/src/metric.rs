@@ -3,13 +3,12 @@
 
 use core::fmt;
 
-use crate::math::{METRIC_COSINE, METRIC_DOT, METRIC_L2};
+use crate::math::{METRIC_COSINE, METRIC_DOT, METRIC_HAMMING, METRIC_L2};
 use crate::Error;
 
 /// How far apart two vectors are. Smaller is nearer for every metric.
 ///
-/// The codes are those of the on-disk format, the ioctl ABI and the math object;
-/// 4 is reserved for hamming. docs/decisions/010-distance-definition.md has the
+/// The codes are those of the on-disk format, the ioctl ABI and the math object. docs/decisions/010-distance-definition.md has the
 /// reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -22,9 +21,14 @@ pub enum Metric {
     Cosine = METRIC_COSINE,
     /// `-(x.q)`, the negated inner product.
     Dot = METRIC_DOT,
+    /// The number of bits that differ; of bits only.
+    Hamming = METRIC_HAMMING,
 }
 
 impl Metric {
+    /// All of them.
+    pub const ALL: [Metric; 4] = [Metric::L2, Metric::Cosine, Metric::Dot, Metric::Hamming];
+
     /// The metric's code.
     pub const fn code(self) -> u32 {
         self as u32
@@ -36,14 +40,13 @@ impl Metric {
             Metric::L2 => "l2",
             Metric::Cosine => "cosine",
             Metric::Dot => "dot",
+            Metric::Hamming => "hamming",
         }
     }
 
     /// The metric of this name.
     pub fn from_name(name: &str) -> Option<Metric> {
-        [Metric::L2, Metric::Cosine, Metric::Dot]
-            .into_iter()
-            .find(|metric| metric.name() == name)
+        Self::ALL.into_iter().find(|metric| metric.name() == name)
     }
 }
 
@@ -55,6 +58,7 @@ impl TryFrom<u32> for Metric {
             METRIC_L2 => Ok(Metric::L2),
             METRIC_COSINE => Ok(Metric::Cosine),
             METRIC_DOT => Ok(Metric::Dot),
+            METRIC_HAMMING => Ok(Metric::Hamming),
             _ => Err(Error::UnknownMetric { code }),
         }
     }

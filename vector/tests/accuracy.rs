@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{bytes, config, paths};
+use common::{bytes, config, floats, paths};
 use proptest::prelude::*;
 use vector::{Compute, Distance, Metric, Userspace};
 
@@ -82,6 +82,7 @@ fn truth(metric: Metric, x: &[f32], q: &[f32]) -> (f64, f64) {
             (sum.value(), sum.value())
         }
         Metric::Dot => (dot().neg().value(), magnitude),
+        Metric::Hamming => unreachable!("of bits only"),
         Metric::Cosine => {
             let xx = wide_sum(pairs().map(|(x, _)| Wide::product(x, x)));
             let qq = wide_sum(pairs().map(|(_, q)| Wide::product(q, q)));
@@ -93,7 +94,7 @@ fn truth(metric: Metric, x: &[f32], q: &[f32]) -> (f64, f64) {
 }
 
 fn distance(path: &Userspace, metric: Metric, x: &[f32], q: &[f32]) -> f64 {
-    path.distance(metric, x.len() as u32, &bytes(q), &bytes(x))
+    path.distance(&floats(metric, x.len()), &bytes(q), &bytes(x))
         .map(Distance::to_f64)
         .unwrap()
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{bytes, config, paths};
+use common::{bytes, config, floats, paths};
 use layout::partition::{get_entry, put_centroid, put_entry, Shape, FACTORS};
 use layout::Block;
 use proptest::prelude::*;
@@ -67,7 +67,10 @@ fn value(key: u32) -> f64 {
 
 fn rotate(cpu: &Userspace, rotation: &Rotation<'_>, metric: Metric, v: &[f32]) -> Vec<u32> {
     let mut out = vec![0; Shape::new(v.len() as u32).unwrap().padded()];
-    cpu.with_fpu(&mut |fpu| fpu.rotate(rotation, metric, &bytes(v), &mut out).unwrap());
+    cpu.with_fpu(&mut |fpu| {
+        fpu.rotate(rotation, &floats(metric, v.len()), &bytes(v), &mut out)
+            .unwrap()
+    });
     out
 }
 

@@ -9,7 +9,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{paths, tell};
+use common::{floats, paths, tell};
 use vector::{Batch, Candidate, Compute, Distance, Metric, Queries, Rank, TopK, Userspace};
 
 struct Array {
@@ -65,6 +65,7 @@ fn plain(metric: Metric, x: &[f64], q: &[f64]) -> f64 {
     match metric {
         Metric::L2 => x.iter().zip(q).map(|(x, q)| (x - q).powi(2)).sum(),
         Metric::Dot => -dot(x, q),
+        Metric::Hamming => unreachable!("of bits only"),
         Metric::Cosine => 1.0 - dot(x, q) / (dot(x, x) * dot(q, q)).sqrt(),
     }
 }
@@ -77,9 +78,9 @@ fn search(
     query: &Array,
     k: usize,
 ) -> Vec<Vec<(u64, Distance)>> {
-    let dim = base.columns as u32;
+    let kind = floats(metric, base.columns);
     let mut norms = vec![0; query.rows];
-    let queries = Queries::prepare(path, metric, dim, &query.bytes, &mut norms).unwrap();
+    let queries = Queries::prepare(path, &kind, &query.bytes, &mut norms).unwrap();
     let mut memory = vec![vec![Candidate::default(); k]; query.rows];
     let mut tops: Vec<TopK> = memory.iter_mut().map(|m| TopK::new(m)).collect();
     const STEP: usize = 64;
@@ -87,7 +88,7 @@ fn search(
     for first in (0..base.rows).step_by(STEP) {
         let count = STEP.min(base.rows - first);
         let stride = base.columns * 4;
-        let batch = Batch::new(dim, &base.bytes, first * stride, stride, count).unwrap();
+        let batch = Batch::new(&kind, &base.bytes, first * stride, stride, count).unwrap();
         let out = &mut out[..query.rows * count];
         path.distances(&queries, &batch, out).unwrap();
         for (top, row) in tops.iter_mut().zip(out.chunks_exact(count)) {

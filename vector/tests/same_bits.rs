@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{bytes, config, model, paths, tell, ISAS};
+use common::{bytes, config, floats, model, paths, tell, ISAS};
 use proptest::prelude::*;
-use vector::math::{vexfs_math_distances, vexfs_math_norm2, Args};
-use vector::{Batch, Compute, Distance, Isa, Metric, Queries, Userspace};
+use vector::math::{vexfs_math_distances, vexfs_math_norm2, Args, ELEMENT_F32};
+use vector::{Batch, Compute, Distance, Element, Isa, Kind, Metric, Queries, Userspace};
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::Cosine, Metric::Dot];
 
@@ -115,12 +115,12 @@ proptest! {
     fn every_path_gives_the_bits_of_the_definition(case in case(finite)) {
         let memory = case.vector_memory();
         let query_memory = case.query_memory();
-        let dim = case.dim() as u32;
         for metric in METRICS {
+            let kind = floats(metric, case.dim());
             for path in paths() {
                 let mut norms = vec![0; case.queries.len()];
                 let queries =
-                    match Queries::prepare(&path, metric, dim, &query_memory[case.query_offset..], &mut norms) {
+                    match Queries::prepare(&path, &kind, &query_memory[case.query_offset..], &mut norms) {
                         Ok(queries) => queries,
                         Err(error) => {
                             prop_assert_eq!(error, vector::Error::NoDirection);
@@ -129,7 +129,7 @@ proptest! {
                         }
                     };
                 let batch =
-                    Batch::new(dim, &memory, case.offset, case.stride(), case.vectors.len()).unwrap();
+                    Batch::new(&kind, &memory, case.offset, case.stride(), case.vectors.len()).unwrap();
                 let mut out = vec![Distance::MIN; queries.count() * batch.count()];
                 path.distances(&queries, &batch, &mut out).unwrap();
                 let out: Vec<u64> = out.into_iter().map(Distance::ordered).collect();
@@ -150,12 +150,14 @@ proptest! {
                 let norms: Vec<u64> = query_memory[case.query_offset..]
                     .chunks_exact(dim * 4)
                     // SAFETY: a chunk has `dim` elements.
-                    .map(|query| unsafe { vexfs_math_norm2(query.as_ptr(), dim) })
+                    .map(|query| unsafe { vexfs_math_norm2(query.as_ptr(), dim, ELEMENT_F32) })
                     .collect();
                 let mut out = vec![0u64; case.queries.len() * case.vectors.len()];
                 let args = Args {
                     isa: path.isa() as u32,
                     metric: metric.code(),
+                    element: ELEMENT_F32,
+                    zero: 0,
                     dim,
                     queries: query_memory[case.query_offset..].as_ptr(),
                     query_stride: dim * 4,
@@ -176,13 +178,13 @@ proptest! {
     /// A batch gives what its pairs give one by one.
     #[test]
     fn a_pair_is_a_batch_of_one(case in case(finite)) {
-        let dim = case.dim() as u32;
         for metric in METRICS {
+            let kind = floats(metric, case.dim());
             let expected = case.expected(metric);
             for path in paths() {
                 let pairs = case.queries.iter().flat_map(|q| case.vectors.iter().map(move |x| (q, x)));
                 for ((q, x), expected) in pairs.zip(&expected) {
-                    match path.distance(metric, dim, &bytes(q), &bytes(x)) {
+                    match path.distance(&kind, &bytes(q), &bytes(x)) {
                         Ok(distance) => prop_assert_eq!(distance.ordered(), *expected),
                         Err(error) => prop_assert_eq!(error, vector::Error::NoDirection),
                     }
@@ -198,11 +200,11 @@ proptest! {
             (prop::collection::vec(finite(), dim), prop::collection::vec(finite(), dim))
         })
     ) {
-        let dim = x.len() as u32;
         for metric in METRICS {
+            let kind = floats(metric, x.len());
             for path in paths() {
-                let there = path.distance(metric, dim, &bytes(&x), &bytes(&q));
-                let back = path.distance(metric, dim, &bytes(&q), &bytes(&x));
+                let there = path.distance(&kind, &bytes(&x), &bytes(&q));
+                let back = path.distance(&kind, &bytes(&q), &bytes(&x));
                 if let (Ok(there), Ok(back)) = (there, back) {
                     prop_assert_eq!(there, back);
                 }
@@ -223,7 +225,11 @@ fn every_dimension_on_every_path() {
             let expected = model(metric, &x[..dim], &q[..dim]).unwrap();
             for path in paths() {
                 let distance = path
-                    .distance(metric, dim as u32, &q_bytes[..dim * 4], &x_bytes[..dim * 4])
+                    .distance(
+                        &floats(metric, dim),
+                        &q_bytes[..dim * 4],
+                        &x_bytes[..dim * 4],
+                    )
                     .unwrap();
                 assert_eq!(
                     distance.to_f64().to_bits(),
@@ -262,7 +268,7 @@ fn what_follows_a_vector_does_not_count() {
                 paths()
                     .iter()
                     .map(|path| {
-                        path.distance(metric, dim as u32, &query, &memory[..dim * 4])
+                        path.distance(&floats(metric, dim), &query, &memory[..dim * 4])
                             .unwrap()
                     })
                     .collect::<Vec<_>>()
@@ -299,14 +305,14 @@ fn nothing_outside_a_vector_is_read() {
         std::slice::from_raw_parts_mut(inner, LEN - 2 * PAGE)
     };
     for dim in (1..=130usize).chain([383, 384, 385, 1000, 4095, 4096]) {
-        let vector = bytes(&vec![0.5; dim]);
-        let start = memory.len() - vector.len();
-        memory[start..].copy_from_slice(&vector);
-        memory[..vector.len()].copy_from_slice(&vector);
-        for metric in METRICS {
+        for kind in kinds(dim) {
+            let vector = acceptable(&kind, 3);
+            let start = memory.len() - vector.len();
+            memory[start..].copy_from_slice(&vector);
+            memory[..vector.len()].copy_from_slice(&vector);
             for path in paths() {
                 for place in [&memory[start..], &memory[..vector.len()]] {
-                    path.distance(metric, dim as u32, place, place).unwrap();
+                    path.distance(&kind, place, place).unwrap();
                 }
             }
         }
@@ -328,8 +334,9 @@ fn many_queries_in_one_call() {
         for path in paths() {
             let mut norms = vec![0; queries];
             let prepared =
-                Queries::prepare(&path, metric, dim as u32, &query_bytes, &mut norms).unwrap();
-            let batch = Batch::new(dim as u32, &vector_bytes, 0, dim * 4, vectors).unwrap();
+                Queries::prepare(&path, &floats(metric, dim), &query_bytes, &mut norms).unwrap();
+            let batch =
+                Batch::new(&floats(metric, dim), &vector_bytes, 0, dim * 4, vectors).unwrap();
             let mut out = vec![Distance::INVALID; queries * vectors];
             path.distances(&prepared, &batch, &mut out).unwrap();
             for (j, row) in out.chunks_exact(vectors).enumerate() {
@@ -338,6 +345,97 @@ fn many_queries_in_one_call() {
                     let expected = model(metric, x, q).unwrap();
                     assert_eq!(distance.to_f64().to_bits(), expected.to_bits());
                 }
+            }
+        }
+    }
+}
+
+/// All kinds of vectors of a dimension.
+fn kinds(dim: usize) -> Vec<Kind> {
+    let all = Element::ALL.map(|e| Metric::ALL.map(|m| Kind::new(e, m, dim as u32)));
+    all.into_iter().flatten().flatten().collect()
+}
+
+/// A vector that is acceptable, whatever the kind.
+fn acceptable(kind: &Kind, seed: usize) -> Vec<u8> {
+    let number = |i: usize| (i + seed) * 2654435761 >> 7;
+    let mut vector: Vec<u8> = match kind.element() {
+        Element::F32 => bytes(
+            &(0..kind.dim() as usize)
+                .map(|i| number(i) as f32 % 77.0 + 1.0)
+                .collect::<Vec<_>>(),
+        ),
+        // Any exponent but the greatest, and so any kind of finite value.
+        Element::F16 => (0..kind.dim() as usize)
+            .flat_map(|i| {
+                let bits = number(i) as u16;
+                (if bits >> 10 & 0x1f == 0x1f {
+                    0x3c00
+                } else {
+                    bits
+                })
+                .to_le_bytes()
+            })
+            .collect(),
+        Element::I8 | Element::Binary => (0..kind.vector_bytes())
+            .map(|i| number(i) as u8 | 1)
+            .collect(),
+    };
+    let unused = (8 - kind.dim() % 8) % 8;
+    if let (Element::Binary, Some(last)) = (kind.element(), vector.last_mut()) {
+        *last &= 0xff >> unused;
+    }
+    vector
+}
+
+/// The values of a vector, by another way than the kernels take.
+fn values(kind: &Kind, vector: &[u8]) -> Vec<f32> {
+    match kind.element() {
+        Element::F32 => vector
+            .chunks(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect(),
+        Element::F16 => vector
+            .chunks(2)
+            .map(|b| {
+                let bits = u16::from_le_bytes(b.try_into().unwrap());
+                let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
+                let magnitude = match exponent {
+                    0 => fraction * 2f64.powi(-24),
+                    _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+                };
+                (if bits >> 15 != 0 {
+                    -magnitude
+                } else {
+                    magnitude
+                }) as f32
+            })
+            .collect(),
+        Element::I8 => vector.iter().map(|b| f32::from(*b as i8)).collect(),
+        Element::Binary => (0..kind.dim() as usize)
+            .map(|i| f32::from(vector[i / 8] >> (i % 8) & 1))
+            .collect(),
+    }
+}
+
+#[test]
+fn every_kind_and_dimension_on_every_path() {
+    for dim in (1..=300usize).chain([383, 384, 500, 1000, 1536, 2047, 4095, 4096]) {
+        for kind in kinds(dim) {
+            let (x, q) = (acceptable(&kind, 1), acceptable(&kind, 1000));
+            let (xv, qv) = (values(&kind, &x), values(&kind, &q));
+            let expected = match kind.metric() {
+                Metric::Hamming => xv.iter().zip(&qv).filter(|(x, q)| x != q).count() as f64,
+                metric => model(metric, &xv, &qv).unwrap(),
+            };
+            for path in paths() {
+                let distance = path.distance(&kind, &q, &x).unwrap();
+                let name = path.isa().name();
+                assert_eq!(
+                    distance.to_f64().to_bits(),
+                    expected.to_bits(),
+                    "{kind:?} by {name}"
+                );
             }
         }
     }

@@ -15,7 +15,7 @@ mod sys;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use vector::Metric;
+use vector::Kind;
 
 use crate::model;
 
@@ -35,10 +35,8 @@ pub enum Access {
 pub struct NewIndex<'a> {
     /// Name.
     pub name: &'a str,
-    /// Elements of a vector.
-    pub dim: u32,
-    /// Metric.
-    pub metric: Metric,
+    /// What its vectors are.
+    pub kind: Kind,
     /// Permission bits.
     pub mode: u16,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use vector::Metric;
+use vector::{Element, Kind, Metric};
 
 /// Manage and query the vector indexes of a VexFS filesystem.
 ///
@@ -138,7 +138,11 @@ pub struct Create {
     #[arg(long, value_name = "D", value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::DIM_MAX)))]
     pub dim: u32,
 
-    /// What a distance is
+    /// Type of the elements
+    #[arg(long, value_name = "T", default_value = "f32")]
+    pub element: ElementName,
+
+    /// What a distance is: hamming for binary elements, one of the others for all other elements
     #[arg(long, value_name = "M")]
     pub metric: MetricName,
 
@@ -150,6 +154,40 @@ pub struct Create {
     pub mode: u16,
 }
 
+impl Create {
+    /// What the vectors of the index are to be.
+    ///
+    /// # Errors
+    /// Elements and metric do not go together.
+    pub fn kind(&self) -> Result<Kind, vector::Error> {
+        Kind::new(self.element.into(), self.metric.into(), self.dim)
+    }
+}
+
+/// Names of element types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ElementName {
+    /// Floats of 32 bits
+    F32,
+    /// Floats of 16 bits (IEEE 754 binary16)
+    F16,
+    /// Whole numbers from -128 to 127
+    I8,
+    /// Bits
+    Binary,
+}
+
+impl From<ElementName> for Element {
+    fn from(name: ElementName) -> Element {
+        match name {
+            ElementName::F32 => Element::F32,
+            ElementName::F16 => Element::F16,
+            ElementName::I8 => Element::I8,
+            ElementName::Binary => Element::Binary,
+        }
+    }
+}
+
 /// Names of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MetricName {
@@ -159,6 +197,8 @@ pub enum MetricName {
     Cosine,
     /// The negated inner product
     Dot,
+    /// The number of bits that differ
+    Hamming,
 }
 
 impl From<MetricName> for Metric {
@@ -167,6 +207,7 @@ impl From<MetricName> for Metric {
             MetricName::L2 => Metric::L2,
             MetricName::Cosine => Metric::Cosine,
             MetricName::Dot => Metric::Dot,
+            MetricName::Hamming => Metric::Hamming,
         }
     }
 }

@@ -9,16 +9,16 @@ pub mod import;
 pub mod index;
 pub mod man;
 pub mod put;
+mod rows;
 pub mod search;
 pub mod stat;
 
 use std::path::Path;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{Context as _, Result};
 
 use crate::backend::{self, Access, Backend};
 use crate::cli::{Cli, Command};
-use crate::input::Vectors;
 use crate::model::{self, printable};
 
 /// Runs the command.
@@ -60,29 +60,6 @@ fn find_index(backend: &mut dyn Backend, name: &str) -> Result<model::Index> {
     backend
         .info(name)
         .with_context(|| format!("index {}", printable(name.as_bytes())))
-}
-
-/// Whether the vectors of a file have the index's dimension.
-fn check_dim<R: std::io::Read>(
-    vectors: &Vectors<R>,
-    file: &Path,
-    index: &model::Index,
-) -> Result<()> {
-    ensure!(
-        vectors.dim() == index.dim,
-        "{}: vectors of {} elements, but those of index {} have {}",
-        shown(file),
-        vectors.dim(),
-        printable(index.name.as_bytes()),
-        index.dim
-    );
-    Ok(())
-}
-
-/// Whether the index's metric accepts a vector.
-fn check_vector(vector: &[u8], file: &Path, row: u64, index: &model::Index) -> Result<()> {
-    vector::validate(index.metric, index.dim, vector)
-        .with_context(|| format!("{}: row {row}", shown(file)))
 }
 
 /// A path for messages.

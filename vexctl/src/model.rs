@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 /// Number of the JSON output's version.
@@ -26,13 +27,9 @@ pub struct Index {
     pub name: String,
     /// Its number; never used again, and greater for a later index.
     pub id: u32,
-    /// Elements of a vector.
-    pub dim: u32,
-    /// Its metric.
-    #[serde(serialize_with = "as_text")]
-    pub metric: vector::Metric,
-    /// Type of the elements.
-    pub element: &'static str,
+    /// What its vectors are.
+    #[serde(flatten, serialize_with = "as_kind")]
+    pub kind: vector::Kind,
     /// Permission bits.
     #[serde(serialize_with = "as_octal")]
     pub mode: u32,
@@ -56,7 +53,7 @@ impl Index {
     /// Bytes of a vector.
     #[must_use]
     pub fn vector_bytes(&self) -> usize {
-        self.dim as usize * 4
+        self.kind.vector_bytes()
     }
 }
 
@@ -72,22 +69,25 @@ impl Report for IndexList {
         if self.indexes.is_empty() {
             return writeln!(out, "no indexes");
         }
-        let rows: Vec<[String; 6]> = self
+        let rows: Vec<[String; 7]> = self
             .indexes
             .iter()
             .map(|index| {
                 [
                     printable(index.name.as_bytes()),
-                    index.dim.to_string(),
-                    index.metric.to_string(),
+                    index.kind.dim().to_string(),
+                    index.kind.element().to_string(),
+                    index.kind.metric().to_string(),
                     index.records.to_string(),
                     bytes(index.bytes),
                     format!("{:03o}", index.mode),
                 ]
             })
             .collect();
-        let head = ["name", "dim", "metric", "records", "size", "mode"];
-        let right = [false, true, false, true, true, true];
+        let head = [
+            "name", "dim", "element", "metric", "records", "size", "mode",
+        ];
+        let right = [false, true, false, false, true, true, true];
         write_table(out, head, right, &rows)
     }
 }
@@ -104,8 +104,13 @@ impl Report for IndexInfo {
         let index = &self.index;
         writeln!(out, "name      {}", printable(index.name.as_bytes()))?;
         writeln!(out, "number    {}", index.id)?;
-        writeln!(out, "vectors   {} x {}", index.dim, index.element)?;
-        writeln!(out, "metric    {}", index.metric)?;
+        writeln!(
+            out,
+            "vectors   {} x {}",
+            index.kind.dim(),
+            index.kind.element()
+        )?;
+        writeln!(out, "metric    {}", index.kind.metric())?;
         writeln!(
             out,
             "records   {} (room for {})",
@@ -314,6 +319,15 @@ impl Report for Stat {
 
 fn as_text<S: Serializer>(value: &vector::Metric, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.name())
+}
+
+/// `dim`, `metric` and `element`.
+fn as_kind<S: Serializer>(kind: &vector::Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(3))?;
+    map.serialize_entry("dim", &kind.dim())?;
+    map.serialize_entry("metric", kind.metric().name())?;
+    map.serialize_entry("element", kind.element().name())?;
+    map.end()
 }
 
 fn as_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,11 @@ fn metrics() {
         (uapi::METRIC_L2, Metric::L2, vector::Metric::L2),
         (uapi::METRIC_COSINE, Metric::Cosine, vector::Metric::Cosine),
         (uapi::METRIC_DOT, Metric::Dot, vector::Metric::Dot),
+        (
+            uapi::METRIC_HAMMING,
+            Metric::Hamming,
+            vector::Metric::Hamming,
+        ),
     ] {
         assert_eq!(abi, disk as u32);
         assert_eq!(abi, maths.code());
@@ -18,11 +23,23 @@ fn metrics() {
 
 #[test]
 fn elements_and_dimensions() {
-    assert_eq!(uapi::ELEMENT_F32, Element::F32 as u32);
     assert_eq!(uapi::DIM_MAX, MAX_DIM);
     assert_eq!(uapi::DIM_MAX, vector::MAX_DIM);
-    for dim in [1, 384, MAX_DIM] {
-        assert_eq!(vector::vector_bytes(dim), Ok(Element::F32.bytes(dim)));
+    for (abi, disk, maths) in [
+        (uapi::ELEMENT_F32, Element::F32, vector::Element::F32),
+        (uapi::ELEMENT_F16, Element::F16, vector::Element::F16),
+        (uapi::ELEMENT_I8, Element::I8, vector::Element::I8),
+        (
+            uapi::ELEMENT_BINARY,
+            Element::Binary,
+            vector::Element::Binary,
+        ),
+    ] {
+        assert_eq!(abi, disk as u32);
+        assert_eq!(abi, maths.code());
+        for dim in [1, 7, 8, 9, 384, MAX_DIM] {
+            assert_eq!(maths.vector_bytes(dim), Ok(disk.bytes(dim)));
+        }
     }
 }
 

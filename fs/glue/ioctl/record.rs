@@ -3,7 +3,7 @@
 //! files carry records, finding one, and storing it in a transaction.
 
 use super::rights::{self, Right};
-use super::{failed, metric, named, request};
+use super::{failed, kind, named, request};
 use crate::glue::blocks::{Reader, Txn};
 use crate::glue::error::read_failed;
 use crate::glue::inode::{self, transact};
@@ -48,7 +48,7 @@ pub(super) fn writable<'a>(file: &FileRef<'a, VexFs>) -> Result<&'a INode<VexFs>
 
 /// Checks that `elements` may be stored in `index`. Errors: `EINVAL`.
 pub(super) fn check_vector(index: &Index, elements: &[u8]) -> Result {
-    ::vector::validate(metric(index)?, index.dim, elements).map_err(|_| code::EINVAL)
+    ::vector::validate(&kind(index)?, elements).map_err(|_| code::EINVAL)
 }
 
 /// The first record of `inode` in index `id` whose label is not below `label`.

@@ -91,7 +91,7 @@ impl Scanner {
                 let at = first
                     .saturating_mul(batch.stride())
                     .saturating_add(Batch::ELEMENTS);
-                ::vector::Batch::new(index.dim, batch.bytes(), at, batch.stride(), count)
+                ::vector::Batch::new(queries.kind(), batch.bytes(), at, batch.stride(), count)
                     .and_then(|vectors| self.fpu.distances(queries, &vectors, out))
                     .map_err(|_| code::EIO)?;
                 self.computed = self.computed.saturating_add(out.len() as u64);

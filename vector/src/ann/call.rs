@@ -8,24 +8,26 @@ use crate::math::ann::{
     vexfs_ann_refine, vexfs_ann_rotate, vexfs_ann_sides, CentroidArgs, EncodeArgs, EstimateArgs,
     MeanArgs, PrepareArgs, RefineArgs, RotateArgs, SidesArgs, FACTORS, PARAMETERS,
 };
-use crate::Fpu;
+use crate::{Fpu, Kind, Metric};
 use layout::partition::UNITS;
 use layout::Block;
 
 impl Fpu {
-    /// `vector` has at most `padded` elements, `out` just as many.
+    /// `vector` is one of `kind`, with at most `padded` elements; `out` has just as many.
     pub(super) fn call_rotate(
         &self,
         rotation: &Rotation<'_>,
-        normalise: bool,
+        kind: &Kind,
         vector: &[u8],
         out: &mut [u32],
     ) {
-        debug_assert!(vector.len() / 4 <= out.len() && out.len() == rotation.padded);
+        debug_assert!(kind.dim() as usize <= out.len() && out.len() == rotation.padded);
         let args = RotateArgs {
             isa: self.isa() as u32,
-            normalise: u32::from(normalise),
-            dim: vector.len() / 4,
+            normalise: u32::from(kind.metric() == Metric::Cosine),
+            element: kind.element().code(),
+            zero: 0,
+            dim: kind.dim() as usize,
             padded: rotation.padded,
             vector: vector.as_ptr(),
             signs: rotation.signs.as_ptr(),

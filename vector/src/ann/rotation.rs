@@ -4,7 +4,7 @@
 
 use super::expect;
 use crate::math::ann::ROUNDS;
-use crate::{Error, Metric};
+use crate::{Error, Kind};
 use layout::partition::Shape;
 
 /// The signs that a rotation is made of.
@@ -50,27 +50,25 @@ impl<'a> Rotation<'a> {
 }
 
 impl crate::Fpu {
-    /// Rotates a vector, under cosine after dividing it by its norm. `out` receives
-    /// `padded` values.
+    /// Rotates a vector, under cosine after dividing it by its norm; bits count as 1 and -1, so that
+    /// the squared distance is four times hamming's. `out` receives `padded` values.
     ///
     /// # Errors
-    /// [`Error::Length`] if `vector` is not a number of elements, more than `padded`,
-    /// or `out` not as long.
+    /// [`Error::Length`] if `vector` is not one of `kind`, or `out` not as long as the padded dimension;
+    /// [`Error::Dimension`] if the rotation is of another padded dimension.
     pub fn rotate(
         &self,
         rotation: &Rotation<'_>,
-        metric: Metric,
+        kind: &Kind,
         vector: &[u8],
         out: &mut [u32],
     ) -> Result<(), Error> {
         expect(out.len(), rotation.padded)?;
-        if vector.len() % 4 != 0 || vector.len() / 4 > rotation.padded {
-            return Err(Error::Length {
-                expected: rotation.padded.saturating_mul(4),
-                actual: vector.len(),
-            });
+        expect(vector.len(), kind.vector_bytes())?;
+        if (kind.dim() as usize).next_multiple_of(16) != rotation.padded {
+            return Err(Error::Dimension { dim: kind.dim() });
         }
-        self.call_rotate(rotation, metric == Metric::Cosine, vector, out);
+        self.call_rotate(rotation, kind, vector, out);
         Ok(())
     }
 }

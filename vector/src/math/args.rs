@@ -5,9 +5,9 @@
 
 /// `Args::isa`: plain Rust, for any CPU.
 pub const ISA_PORTABLE: u32 = 0;
-/// `Args::isa`: needs the CPU features AVX, AVX2 and FMA.
+/// `Args::isa`: needs the CPU features AVX, AVX2, FMA, F16C and POPCNT.
 pub const ISA_AVX2: u32 = 1;
-/// `Args::isa`: needs the CPU feature AVX-512F beside those of [`ISA_AVX2`].
+/// `Args::isa`: needs the CPU features AVX-512F and AVX-512BW beside those of [`ISA_AVX2`].
 /// A build without AVX-512 support takes the AVX2 path; the bits are the same.
 pub const ISA_AVX512: u32 = 2;
 
@@ -18,6 +18,18 @@ pub const METRIC_COSINE: u32 = 2;
 /// `Args::metric`: the negated inner product.
 pub const METRIC_DOT: u32 = 3;
 
+/// `Args::metric`: the number of bits that differ; of bits only.
+pub const METRIC_HAMMING: u32 = 4;
+
+/// `Args::element`: IEEE 754 binary32, little-endian.
+pub const ELEMENT_F32: u32 = 1;
+/// `Args::element`: IEEE 754 binary16, little-endian.
+pub const ELEMENT_F16: u32 = 2;
+/// `Args::element`: signed bytes.
+pub const ELEMENT_I8: u32 = 3;
+/// `Args::element`: bits, the first one lowest in the first byte; zeros fill the last byte.
+pub const ELEMENT_BINARY: u32 = 4;
+
 /// One batch: every query against every vector of a strided array.
 ///
 /// All pointers are to bytes without alignment, except `norms` and `out`.
@@ -27,9 +39,14 @@ pub struct Args {
     pub isa: u32,
     /// One of the `METRIC_*` values; an unknown one means [`METRIC_DOT`].
     pub metric: u32,
+    /// One of the `ELEMENT_*` values, [`ELEMENT_BINARY`] with [`METRIC_HAMMING`] and with
+    /// nothing else; an unknown one means [`ELEMENT_F32`].
+    pub element: u32,
+    /// Unused.
+    pub zero: u32,
     /// Elements of each vector.
     pub dim: usize,
-    /// `query_count` vectors of `dim` little-endian binary32, `query_stride` bytes apart.
+    /// `query_count` vectors of `dim` elements, `query_stride` bytes apart.
     pub queries: *const u8,
     /// Bytes from a query to the next.
     pub query_stride: usize,

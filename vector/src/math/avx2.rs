@@ -5,8 +5,9 @@
 
 use core::arch::x86_64::*;
 
+use super::element::{Element, F16, F32, I8};
 use super::finish::finish;
-use super::{Args, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+use super::{Args, ELEMENT_F16, ELEMENT_I8, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
 
 /// Stored vectors that one tile takes together.
 const TILE: usize = 2;
@@ -20,15 +21,92 @@ type Lanes = [__m256d; PARTS];
 /// See `vexfs_math_distances`.
 ///
 /// # Safety
-/// As there, and the CPU has AVX2 and FMA.
-#[target_feature(enable = "avx,avx2,fma")]
+/// As there, and the CPU has AVX2, FMA and F16C.
+#[target_feature(enable = "avx,avx2,fma,f16c")]
 pub(super) unsafe fn distances(args: &Args) {
     // SAFETY: the contract is the same.
     unsafe {
+        match args.element {
+            ELEMENT_F16 => of::<F16>(args),
+            ELEMENT_I8 => of::<I8>(args),
+            _ => of::<F32>(args),
+        }
+    }
+}
+
+/// Distances of elements of one type.
+///
+/// # Safety
+/// As [`distances`].
+#[target_feature(enable = "avx,avx2,fma,f16c")]
+#[inline]
+unsafe fn of<E: Load>(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
         match args.metric {
-            METRIC_L2 => all::<METRIC_L2>(args),
-            METRIC_COSINE => all::<METRIC_COSINE>(args),
-            _ => all::<METRIC_DOT>(args),
+            METRIC_L2 => all::<E, METRIC_L2>(args),
+            METRIC_COSINE => all::<E, METRIC_COSINE>(args),
+            _ => all::<E, METRIC_DOT>(args),
+        }
+    }
+}
+
+/// Loading of four elements.
+trait Load: Element {
+    /// Four elements as binary32.
+    ///
+    /// # Safety
+    /// `p` must be readable for four elements, without alignment; the features as for [`distances`].
+    unsafe fn load(p: *const u8) -> __m128;
+
+    /// The first `count` of four elements, zeros for the others; all four if there are more.
+    ///
+    /// # Safety
+    /// `p` must be readable for `count` elements, or four.
+    #[inline(always)]
+    unsafe fn load_some(p: *const u8, count: usize) -> __m128 {
+        // SAFETY: by the caller; the array has four values.
+        unsafe {
+            let mut values = [0.0f32; 4];
+            for (i, v) in values.iter_mut().enumerate() {
+                if i < count {
+                    *v = Self::value(p.add(i * Self::SIZE));
+                }
+            }
+            _mm_loadu_ps(values.as_ptr())
+        }
+    }
+}
+
+impl Load for F32 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m128 {
+        // SAFETY: by the caller.
+        unsafe { _mm_loadu_ps(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(p: *const u8, count: usize) -> __m128 {
+        // SAFETY: a masked load reads only what the mask selects.
+        unsafe { _mm_maskload_ps(p.cast(), first_of_four(count)) }
+    }
+}
+
+impl Load for F16 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m128 {
+        // SAFETY: by the caller: four elements are 8 bytes.
+        unsafe { _mm_cvtph_ps(_mm_loadl_epi64(p.cast())) }
+    }
+}
+
+impl Load for I8 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m128 {
+        // SAFETY: by the caller: four elements are 4 bytes.
+        unsafe {
+            let four = _mm_cvtsi32_si128(p.cast::<i32>().read_unaligned());
+            _mm_cvtepi32_ps(_mm_cvtepi8_epi32(four))
         }
     }
 }
@@ -37,9 +115,9 @@ pub(super) unsafe fn distances(args: &Args) {
 ///
 /// # Safety
 /// As [`distances`].
-#[target_feature(enable = "avx,avx2,fma")]
+#[target_feature(enable = "avx,avx2,fma,f16c")]
 #[inline]
-unsafe fn all<const METRIC: u32>(args: &Args) {
+unsafe fn all<E: Load, const METRIC: u32>(args: &Args) {
     let mut first = 0;
     while first < args.vector_count {
         let whole = args.vector_count - first >= TILE;
@@ -49,7 +127,7 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
             unsafe {
                 // Cosine needs twice the accumulators, and there are 16 registers.
                 if whole && METRIC != METRIC_COSINE {
-                    tile::<METRIC, TILE>(args, j, first);
+                    tile::<E, METRIC, TILE>(args, j, first);
                 } else {
                     let end = if whole {
                         first + TILE
@@ -57,7 +135,7 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
                         args.vector_count
                     };
                     for i in first..end {
-                        tile::<METRIC, 1>(args, j, i);
+                        tile::<E, METRIC, 1>(args, j, i);
                     }
                 }
             }
@@ -70,14 +148,14 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
 ///
 /// # Safety
 /// As [`distances`]; the query and the vectors must exist.
-#[target_feature(enable = "avx,avx2,fma")]
+#[target_feature(enable = "avx,avx2,fma,f16c")]
 #[inline]
-unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
+unsafe fn tile<E: Load, const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
     // SAFETY: all pointers stay within the arrays that `args` describes: query
     // `j`, vectors `first..first + N`, elements `i..i + LANES` below `dim` in the
     // loop and the masked rest after it, out row `j`.
     unsafe {
-        let q = args.queries.add(j * args.query_stride).cast::<f32>();
+        let q = args.queries.add(j * args.query_stride);
         let x = args.vectors.add(first * args.vector_stride);
         let mut sums = [[_mm256_setzero_pd(); PARTS]; N];
         let mut norms = [[_mm256_setzero_pd(); PARTS]; N];
@@ -85,13 +163,13 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
         while i + LANES <= args.dim {
             for part in 0..PARTS {
                 let at = i + 4 * part;
-                let q = _mm256_cvtps_pd(_mm_loadu_ps(q.add(at)));
+                let q = _mm256_cvtps_pd(E::load(q.add(at * E::SIZE)));
                 for n in 0..N {
-                    let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
+                    let x = x.add(n * args.vector_stride + at * E::SIZE);
                     if part == 0 {
                         prefetch(x, N * args.vector_stride);
                     }
-                    let x = _mm256_cvtps_pd(_mm_loadu_ps(x));
+                    let x = _mm256_cvtps_pd(E::load(x));
                     step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
                 }
             }
@@ -101,11 +179,11 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
             for part in 0..PARTS {
                 let at = i + 4 * part;
                 if at < args.dim {
-                    let mask = first_of_four(args.dim - at);
-                    let q = _mm256_cvtps_pd(_mm_maskload_ps(q.add(at), mask));
+                    let rest = args.dim - at;
+                    let q = _mm256_cvtps_pd(E::load_some(q.add(at * E::SIZE), rest));
                     for n in 0..N {
-                        let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
-                        let x = _mm256_cvtps_pd(_mm_maskload_ps(x, mask));
+                        let x = x.add(n * args.vector_stride + at * E::SIZE);
+                        let x = _mm256_cvtps_pd(E::load_some(x, rest));
                         step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
                     }
                 }
@@ -132,7 +210,7 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
 /// does not foresee vectors that are read side by side. A hint, which never
 /// faults, so the address may lie behind the end of the batch.
 #[inline(always)]
-fn prefetch(p: *const f32, ahead: usize) {
+fn prefetch(p: *const u8, ahead: usize) {
     // SAFETY: a prefetch accesses nothing, and SSE belongs to every x86_64 target.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(ahead)) }
 }
@@ -141,8 +219,7 @@ fn prefetch(p: *const f32, ahead: usize) {
 ///
 /// # Safety
 /// The CPU has AVX2.
-#[target_feature(enable = "avx,avx2,fma")]
-#[inline]
+#[inline(always)]
 unsafe fn first_of_four(count: usize) -> __m128i {
     let count = if count < 4 { count as i32 } else { 4 };
     // SAFETY: the CPU has AVX2.
@@ -153,7 +230,7 @@ unsafe fn first_of_four(count: usize) -> __m128i {
 ///
 /// # Safety
 /// The CPU has AVX2 and FMA.
-#[target_feature(enable = "avx,avx2,fma")]
+#[target_feature(enable = "avx,avx2,fma,f16c")]
 #[inline]
 unsafe fn step<const METRIC: u32>(sum: &mut __m256d, norm: &mut __m256d, x: __m256d, q: __m256d) {
     // SAFETY: the CPU has AVX2 and FMA.
@@ -174,7 +251,7 @@ unsafe fn step<const METRIC: u32>(sum: &mut __m256d, norm: &mut __m256d, x: __m2
 ///
 /// # Safety
 /// The CPU has AVX2.
-#[target_feature(enable = "avx,avx2,fma")]
+#[target_feature(enable = "avx,avx2,fma,f16c")]
 #[inline]
 unsafe fn reduce(lanes: Lanes) -> f64 {
     // SAFETY: the CPU has AVX2.

@@ -7,8 +7,9 @@
 
 use core::arch::x86_64::*;
 
+use super::element::{Element, F16, F32, I8};
 use super::finish::finish;
-use super::{Args, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+use super::{Args, ELEMENT_F16, ELEMENT_I8, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
 
 /// Stored vectors that one tile takes together.
 const TILE: usize = 4;
@@ -19,16 +20,90 @@ type Lanes = [__m512d; 2];
 /// See `vexfs_math_distances`.
 ///
 /// # Safety
-/// As there, and the CPU has AVX-512F.
-#[target_feature(enable = "avx512f,avx2,fma")]
+/// As there, and the CPU has AVX-512F, AVX-512BW and F16C.
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 pub(super) unsafe fn distances(args: &Args) {
     // SAFETY: the contract is the same.
     unsafe {
-        match args.metric {
-            METRIC_L2 => all::<METRIC_L2>(args),
-            METRIC_COSINE => all::<METRIC_COSINE>(args),
-            _ => all::<METRIC_DOT>(args),
+        match args.element {
+            ELEMENT_F16 => of::<F16>(args),
+            ELEMENT_I8 => of::<I8>(args),
+            _ => of::<F32>(args),
         }
+    }
+}
+
+/// Distances of elements of one type.
+///
+/// # Safety
+/// As [`distances`].
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
+#[inline]
+unsafe fn of<E: Load>(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
+        match args.metric {
+            METRIC_L2 => all::<E, METRIC_L2>(args),
+            METRIC_COSINE => all::<E, METRIC_COSINE>(args),
+            _ => all::<E, METRIC_DOT>(args),
+        }
+    }
+}
+
+/// Loading of sixteen elements.
+trait Load: Element {
+    /// Sixteen elements as binary32.
+    ///
+    /// # Safety
+    /// `p` must be readable for sixteen elements, without alignment; the features as for [`distances`].
+    unsafe fn load(p: *const u8) -> __m512;
+
+    /// The first `count` of sixteen elements, zeros for the others.
+    ///
+    /// # Safety
+    /// `p` must be readable for `count` elements, and `count` be below sixteen.
+    #[inline(always)]
+    unsafe fn load_some(p: *const u8, count: usize) -> __m512 {
+        // SAFETY: by the caller; the array has sixteen values.
+        unsafe {
+            let mut values = [0.0f32; LANES];
+            for (i, v) in values.iter_mut().enumerate() {
+                if i < count {
+                    *v = Self::value(p.add(i * Self::SIZE));
+                }
+            }
+            _mm512_loadu_ps(values.as_ptr())
+        }
+    }
+}
+
+impl Load for F32 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m512 {
+        // SAFETY: by the caller.
+        unsafe { _mm512_loadu_ps(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_some(p: *const u8, count: usize) -> __m512 {
+        // SAFETY: a masked load reads only what the mask selects.
+        unsafe { _mm512_maskz_loadu_ps((1u16 << count).wrapping_sub(1), p.cast()) }
+    }
+}
+
+impl Load for F16 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m512 {
+        // SAFETY: by the caller.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+}
+
+impl Load for I8 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> __m512 {
+        // SAFETY: by the caller.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
     }
 }
 
@@ -36,9 +111,9 @@ pub(super) unsafe fn distances(args: &Args) {
 ///
 /// # Safety
 /// As [`distances`].
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 #[inline]
-unsafe fn all<const METRIC: u32>(args: &Args) {
+unsafe fn all<E: Load, const METRIC: u32>(args: &Args) {
     let mut first = 0;
     while first < args.vector_count {
         let whole = args.vector_count - first >= TILE;
@@ -47,10 +122,10 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
             // a whole tile has TILE vectors left.
             unsafe {
                 if whole {
-                    tile::<METRIC, TILE>(args, j, first);
+                    tile::<E, METRIC, TILE>(args, j, first);
                 } else {
                     for i in first..args.vector_count {
-                        tile::<METRIC, 1>(args, j, i);
+                        tile::<E, METRIC, 1>(args, j, i);
                     }
                 }
             }
@@ -63,33 +138,34 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
 ///
 /// # Safety
 /// As [`distances`]; the query and the vectors must exist.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 #[inline]
-unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
+unsafe fn tile<E: Load, const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
     // SAFETY: all pointers stay within the arrays that `args` describes: query
     // `j`, vectors `first..first + N`, elements `i..i + LANES` below `dim` in the
     // loop and the masked rest after it, out row `j`.
     unsafe {
-        let q = args.queries.add(j * args.query_stride).cast::<f32>();
+        let q = args.queries.add(j * args.query_stride);
         let x = args.vectors.add(first * args.vector_stride);
         let mut sums = [[_mm512_setzero_pd(); 2]; N];
         let mut norms = [[_mm512_setzero_pd(); 2]; N];
         let mut i = 0;
         while i + LANES <= args.dim {
-            let q = widen(q.add(i));
+            let q = widen(E::load(q.add(i * E::SIZE)));
             for n in 0..N {
-                let x = x.add(n * args.vector_stride).cast::<f32>().add(i);
+                let x = x.add(n * args.vector_stride + i * E::SIZE);
                 prefetch(x, N * args.vector_stride);
-                let x = widen(x);
+                let x = widen(E::load(x));
                 step::<METRIC>(&mut sums[n], &mut norms[n], x, q);
             }
             i += LANES;
         }
         if i < args.dim {
-            let mask = (1u16 << (args.dim - i)) - 1;
-            let q = widen_masked(q.add(i), mask);
+            let rest = args.dim - i;
+            let q = widen(E::load_some(q.add(i * E::SIZE), rest));
             for n in 0..N {
-                let x = widen_masked(x.add(n * args.vector_stride).cast::<f32>().add(i), mask);
+                let x = x.add(n * args.vector_stride + i * E::SIZE);
+                let x = widen(E::load_some(x, rest));
                 step::<METRIC>(&mut sums[n], &mut norms[n], x, q);
             }
         }
@@ -114,7 +190,7 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
 /// does not foresee vectors that are read side by side. A hint, which never
 /// faults, so the address may lie behind the end of the batch.
 #[inline(always)]
-fn prefetch(p: *const f32, ahead: usize) {
+fn prefetch(p: *const u8, ahead: usize) {
     // SAFETY: a prefetch accesses nothing, and SSE belongs to every x86_64 target.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(ahead)) }
 }
@@ -122,29 +198,12 @@ fn prefetch(p: *const f32, ahead: usize) {
 /// Sixteen elements as binary64.
 ///
 /// # Safety
-/// `p` must be readable for sixteen binary32 values.
-#[target_feature(enable = "avx512f,avx2,fma")]
+/// The CPU has AVX-512F.
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 #[inline]
-unsafe fn widen(p: *const f32) -> Lanes {
-    // SAFETY: both loads lie within the sixteen values.
+unsafe fn widen(v: __m512) -> Lanes {
+    // SAFETY: the CPU has AVX-512F.
     unsafe {
-        [
-            _mm512_cvtps_pd(_mm256_loadu_ps(p)),
-            _mm512_cvtps_pd(_mm256_loadu_ps(p.add(8))),
-        ]
-    }
-}
-
-/// The elements that `mask` selects as binary64, zero for the others.
-///
-/// # Safety
-/// `p` must be readable for every element that `mask` selects.
-#[target_feature(enable = "avx512f,avx2,fma")]
-#[inline]
-unsafe fn widen_masked(p: *const f32, mask: u16) -> Lanes {
-    // SAFETY: a masked load reads only what the mask selects.
-    unsafe {
-        let v = _mm512_maskz_loadu_ps(mask, p);
         let high = _mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v));
         [
             _mm512_cvtps_pd(_mm512_castps512_ps256(v)),
@@ -157,7 +216,7 @@ unsafe fn widen_masked(p: *const f32, mask: u16) -> Lanes {
 ///
 /// # Safety
 /// The CPU has AVX-512F.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 #[inline]
 unsafe fn step<const METRIC: u32>(sum: &mut Lanes, norm: &mut Lanes, x: Lanes, q: Lanes) {
     // SAFETY: the CPU has AVX-512F.
@@ -180,7 +239,7 @@ unsafe fn step<const METRIC: u32>(sum: &mut Lanes, norm: &mut Lanes, x: Lanes, q
 ///
 /// # Safety
 /// The CPU has AVX-512F.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,fma,f16c")]
 #[inline]
 unsafe fn reduce(lanes: Lanes) -> f64 {
     // SAFETY: the CPU has AVX-512F.

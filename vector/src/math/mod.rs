@@ -13,6 +13,9 @@
 //! |---|---|
 //! | `mod` | the interface: entry points, choice of the path |
 //! | `args` | the argument block, shared with the caller in the kernel |
+//! | `ann` | the kernels of the vector tree |
+//! | `element` | the types of elements and their values |
+//! | `hamming` | the number of bits that differ |
 //! | `finish` | from sums to a distance, from a distance to an ordered integer |
 //! | `sqrt` | correctly rounded square root without `std` |
 //! | `portable` | the definition of the sums, in plain Rust |
@@ -20,7 +23,7 @@
 //!
 //! # The sums, by definition
 //! All arithmetic is IEEE 754 binary64, round to nearest even, on elements that
-//! are binary32 in memory (little-endian, any alignment). Element `i` is added
+//! are binary32, binary16 or signed bytes in memory (little-endian, any alignment). Element `i` is added
 //! to lane `i % 16`, in ascending order of `i`, every lane starting at +0. The
 //! lanes are then added pairwise: `l` with `l + 8`, then with `l + 4`, `l + 2`,
 //! `l + 1`. What is added to a lane is
@@ -35,7 +38,9 @@
 
 pub mod ann;
 mod args;
+mod element;
 mod finish;
+mod hamming;
 mod portable;
 mod sqrt;
 
@@ -70,6 +75,13 @@ pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
     // SAFETY: this function's contract is that of the paths, and `isa` names
     // features that the CPU has.
     unsafe {
+        if args.metric == METRIC_HAMMING {
+            return match args.isa {
+                #[cfg(target_arch = "x86_64")]
+                ISA_AVX2..=ISA_AVX512 => hamming::popcnt(args),
+                _ => hamming::portable(args),
+            };
+        }
         match args.isa {
             #[cfg(all(target_arch = "x86_64", vector_avx512))]
             ISA_AVX512 => avx512::distances(args),
@@ -86,10 +98,10 @@ pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
 /// The bits are opaque to the caller; they go into `Args::norms`.
 ///
 /// # Safety
-/// `vector` must be readable for `dim` binary32 values, without alignment. The
+/// `vector` must be readable for `dim` elements of the type `element` (not bits), without alignment. The
 /// rest as for [`vexfs_math_distances`]. There is one path for all CPUs.
 #[no_mangle]
-pub unsafe extern "C" fn vexfs_math_norm2(vector: *const u8, dim: usize) -> u64 {
+pub unsafe extern "C" fn vexfs_math_norm2(vector: *const u8, dim: usize, element: u32) -> u64 {
     // SAFETY: the caller guarantees that `vector` has `dim` elements.
-    unsafe { portable::norm2(vector, dim) }.to_bits()
+    unsafe { portable::norm2(vector, dim, element) }.to_bits()
 }

@@ -3,18 +3,18 @@
 //! bit, and the path for CPUs without them. Written so that a compiler may put
 //! the lanes into whatever registers the target has.
 
+use super::element::{Element, F16, F32, I8};
 use super::finish::finish;
-use super::{Args, LANES, METRIC_COSINE, METRIC_L2};
+use super::{Args, ELEMENT_F16, ELEMENT_I8, LANES, METRIC_COSINE, METRIC_L2};
 
 /// Element `i` of the vector at `p`.
 ///
 /// # Safety
 /// The vector must have more than `i` elements.
 #[inline(always)]
-unsafe fn element(p: *const u8, i: usize) -> f64 {
+unsafe fn element<E: Element>(p: *const u8, i: usize) -> f64 {
     // SAFETY: the caller guarantees that element `i` lies within the vector.
-    let bits = unsafe { p.cast::<u32>().add(i).read_unaligned() };
-    f32::from_bits(u32::from_le(bits)) as f64
+    f64::from(unsafe { E::value(p.add(i * E::SIZE)) })
 }
 
 /// Adds the lanes in the order that the module documentation of `math` fixes.
@@ -54,10 +54,26 @@ fn sum(dim: usize, term: impl Fn(usize) -> f64) -> f64 {
 ///
 /// # Safety
 /// `x` must be readable for `dim` elements.
-pub(super) unsafe fn norm2(x: *const u8, dim: usize) -> f64 {
+pub(super) unsafe fn norm2(x: *const u8, dim: usize, kind: u32) -> f64 {
+    // SAFETY: the contract is the same.
+    unsafe {
+        match kind {
+            ELEMENT_F16 => norm2_of::<F16>(x, dim),
+            ELEMENT_I8 => norm2_of::<I8>(x, dim),
+            _ => norm2_of::<F32>(x, dim),
+        }
+    }
+}
+
+/// The same for one type.
+///
+/// # Safety
+/// As [`norm2`].
+#[inline(always)]
+unsafe fn norm2_of<E: Element>(x: *const u8, dim: usize) -> f64 {
     sum(dim, |i| {
         // SAFETY: `sum` asks for terms below `dim` only.
-        let x = unsafe { element(x, i) };
+        let x = unsafe { element::<E>(x, i) };
         x * x
     })
 }
@@ -67,6 +83,22 @@ pub(super) unsafe fn norm2(x: *const u8, dim: usize) -> f64 {
 /// # Safety
 /// As there.
 pub(super) unsafe fn distances(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
+        match args.element {
+            ELEMENT_F16 => distances_of::<F16>(args),
+            ELEMENT_I8 => distances_of::<I8>(args),
+            _ => distances_of::<F32>(args),
+        }
+    }
+}
+
+/// The same for one type.
+///
+/// # Safety
+/// As [`distances`].
+#[inline(always)]
+unsafe fn distances_of<E: Element>(args: &Args) {
     let dim = args.dim;
     let mut out = args.out;
     for j in 0..args.query_count {
@@ -84,16 +116,16 @@ pub(super) unsafe fn distances(args: &Args) {
             let total = if args.metric == METRIC_L2 {
                 sum(dim, |i| {
                     // SAFETY: `sum` asks for terms below `dim` only.
-                    let d = unsafe { element(x, i) - element(q, i) };
+                    let d = unsafe { element::<E>(x, i) - element::<E>(q, i) };
                     d * d
                 })
             } else {
                 // SAFETY: as above.
-                sum(dim, |i| unsafe { element(x, i) * element(q, i) })
+                sum(dim, |i| unsafe { element::<E>(x, i) * element::<E>(q, i) })
             };
             let xx = if args.metric == METRIC_COSINE {
                 // SAFETY: `x` has `dim` elements.
-                unsafe { norm2(x, dim) }
+                unsafe { norm2_of::<E>(x, dim) }
             } else {
                 0.0
             };

@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use proptest::prelude::ProptestConfig;
-use vector::{Isa, Metric, Userspace};
+use vector::{Element, Isa, Kind, Metric, Userspace};
 
 /// Every path that this machine can take.
 pub fn paths() -> Vec<Userspace> {
@@ -28,6 +28,11 @@ pub fn config(cases: u32) -> ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(cases)
     }
+}
+
+/// Binary32 vectors.
+pub fn floats(metric: Metric, dim: usize) -> Kind {
+    Kind::new(Element::F32, metric, dim as u32).unwrap()
 }
 
 /// Little-endian elements.
@@ -59,6 +64,7 @@ pub fn model(metric: Metric, x: &[f32], q: &[f32]) -> Option<f64> {
     let distance = match metric {
         Metric::L2 => lanes(pairs().map(|(x, q)| (x - q) * (x - q))),
         Metric::Dot => 0.0 - lanes(pairs().map(|(x, q)| x * q)),
+        Metric::Hamming => unreachable!("of bits only"),
         Metric::Cosine => {
             let dot = lanes(pairs().map(|(x, q)| x * q));
             let xx = lanes(pairs().map(|(x, _)| x * x));

@@ -13,7 +13,7 @@ use image::{Image, Mode};
 use layout::inode::{FileType, Inode};
 use layout::vector::{Element, Index, Metric as DiskMetric};
 use layout::BLOCK_SIZE;
-use vector::{Candidate, Compute as _, Distance, Metric, Rank, TopK, Userspace};
+use vector::{Candidate, Compute as _, Distance, Kind, Metric, Rank, TopK, Userspace};
 
 use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
 use crate::model::{self, printable};
@@ -93,11 +93,7 @@ impl ImageBackend {
         Ok(model::Index {
             name: index.name.as_str().to_owned(),
             id: index.id,
-            dim: index.dim,
-            metric: Metric::try_from(index.metric as u32)?,
-            element: match index.element {
-                Element::F32 => "f32",
-            },
+            kind: kind(index)?,
             mode: index.mode.into(),
             uid: index.uid,
             gid: index.gid,
@@ -134,12 +130,18 @@ impl Backend for ImageBackend {
     fn create(&mut self, new: &NewIndex<'_>) -> Result<()> {
         let new = engine::vector::NewIndex {
             name: new.name.as_bytes(),
-            dim: new.dim,
-            element: Element::F32,
-            metric: match new.metric {
+            dim: new.kind.dim(),
+            element: match new.kind.element() {
+                vector::Element::F32 => Element::F32,
+                vector::Element::F16 => Element::F16,
+                vector::Element::I8 => Element::I8,
+                vector::Element::Binary => Element::Binary,
+            },
+            metric: match new.kind.metric() {
                 Metric::L2 => DiskMetric::L2,
                 Metric::Cosine => DiskMetric::Cosine,
                 Metric::Dot => DiskMetric::Dot,
+                Metric::Hamming => DiskMetric::Hamming,
             },
             mode: new.mode,
             uid: nix::unistd::geteuid().as_raw(),
@@ -236,12 +238,11 @@ impl Backend for ImageBackend {
         queries: &Queries<'_>,
     ) -> Result<Vec<Vec<model::Hit>>> {
         let index = self.find(&index.name)?;
-        let metric = Metric::try_from(index.metric as u32)?;
+        let kind = kind(&index)?;
         let compute = Userspace::detect();
         let (count, k) = (queries.count as usize, queries.k as usize);
         let mut norms = vec![0; count];
-        let prepared =
-            vector::Queries::prepare(&compute, metric, index.dim, queries.vectors, &mut norms)?;
+        let prepared = vector::Queries::prepare(&compute, &kind, queries.vectors, &mut norms)?;
 
         // No more hits than records: k may be large, and memory is not to be.
         let k = k.min(usize::try_from(index.records).unwrap_or(usize::MAX));
@@ -264,7 +265,7 @@ impl Backend for ImageBackend {
             distances.clear();
             distances.resize(count.saturating_mul(batch.count()), Distance::INVALID);
             let vectors = vector::Batch::new(
-                index.dim,
+                &kind,
                 batch.bytes(),
                 Batch::ELEMENTS.min(batch.bytes().len()),
                 batch.stride(),
@@ -377,4 +378,13 @@ fn no_record(index: &Index, label: u64) -> impl FnOnce(image::Error) -> Error + 
             Error::new(error)
         }
     }
+}
+
+/// What the vectors of an index are.
+fn kind(index: &Index) -> Result<Kind> {
+    Ok(Kind::from_codes(
+        index.element as u32,
+        index.metric as u32,
+        index.dim,
+    )?)
 }

@@ -14,8 +14,8 @@ use nix::sys::statfs::fstatfs;
 use uapi::record::{PutRecord, DELETE_ALL};
 use uapi::search::{Hit, SEARCH_EXACT};
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_PORTABLE};
-use uapi::{Delete, IndexCreate, IndexDrop, IndexInfo, Stats, ELEMENT_F32};
-use vector::{Distance, Isa, Metric};
+use uapi::{Delete, IndexCreate, IndexDrop, IndexInfo, Stats};
+use vector::{Distance, Isa, Kind};
 
 use super::sys::{self, Name};
 use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
@@ -86,9 +86,9 @@ impl Backend for KernelBackend {
             size: size_of::<IndexCreate>() as u32,
             flags: 0,
             name: name_field(new.name)?,
-            dim: new.dim,
-            element: ELEMENT_F32,
-            metric: new.metric.code(),
+            dim: new.kind.dim(),
+            element: new.kind.element().code(),
+            metric: new.kind.metric().code(),
             mode: new.mode.into(),
             reserved: [0; 4],
         };
@@ -354,16 +354,12 @@ fn info_request(name: Name) -> IndexInfo {
 }
 
 fn described(info: &IndexInfo) -> Result<model::Index> {
-    ensure!(
-        info.element == ELEMENT_F32,
-        "the index has elements of a type that this vexctl does not know"
-    );
+    let kind = Kind::from_codes(info.element, info.metric, info.dim)
+        .context("the index has vectors of a kind that this vexctl does not know")?;
     Ok(model::Index {
         name: uapi::parse_name(&info.name).context(NONSENSE)?.to_owned(),
         id: info.id,
-        dim: info.dim,
-        metric: Metric::try_from(info.metric)?,
-        element: "f32",
+        kind,
         mode: info.mode,
         uid: info.uid,
         gid: info.gid,

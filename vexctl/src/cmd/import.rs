@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context as _, Result};
 use indicatif::ProgressBar;
 
-use super::{check_dim, check_vector, find_index, shown, with_backend};
+use super::rows::Rows;
+use super::{find_index, shown, with_backend};
 use crate::backend::{Access, Backend, FileRecords, NewRecord};
 use crate::cli::{Cli, Import};
 use crate::input::{Locations, Vectors};
@@ -43,7 +44,7 @@ pub fn run(cli: &Cli, args: &Import) -> Result<()> {
     let mut stored = 0;
     let result = with_backend(cli, &args.index.path, Access::Manage, |backend| {
         let index = find_index(backend, &args.index.name)?;
-        check_dim(&rows, npy, &index)?;
+        let mut rows = Rows::new(&mut rows, npy, &index)?;
         let mut import = Running {
             backend,
             index: &index,
@@ -51,7 +52,7 @@ pub fn run(cli: &Cli, args: &Import) -> Result<()> {
             progress: &progress,
             stored: &mut stored,
         };
-        import.all(&mut rows, npy, &mut places)
+        import.all(&mut rows, &mut places)
     });
     progress.finish_and_clear();
     match result {
@@ -181,29 +182,22 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn all(
-        &mut self,
-        rows: &mut Vectors<BufReader<File>>,
-        npy: &Path,
-        places: &mut Places<'_>,
-    ) -> Result<()> {
+    fn all(&mut self, rows: &mut Rows<'_, BufReader<File>>, places: &mut Places<'_>) -> Result<()> {
         let mut vector = Vec::with_capacity(self.index.vector_bytes());
-        let mut row = 0;
         loop {
             vector.clear();
-            if !rows.next_row(&mut vector)? {
+            let row = rows.row();
+            if !rows.next(&mut vector)? {
                 break;
             }
-            check_vector(&vector, npy, row, self.index)?;
             let (file, record) = places.next(row)?;
             self.batch.add(file, record, &vector);
-            row += 1;
             if self.batch.is_full() {
                 self.store()?;
             }
         }
         self.store()?;
-        places.end(row)
+        places.end(rows.row())
     }
 
     fn store(&mut self) -> Result<()> {

@@ -35,8 +35,7 @@ fn create(cli: &Cli, args: &Create) -> Result<()> {
     let index = with_backend(cli, &args.index.path, Access::Manage, |backend| {
         let new = NewIndex {
             name,
-            dim: args.dim,
-            metric: args.metric.into(),
+            kind: args.kind()?,
             mode: args.mode,
         };
         backend

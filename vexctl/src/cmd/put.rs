@@ -3,7 +3,8 @@
 
 use anyhow::{ensure, Context as _, Result};
 
-use super::{check_dim, check_vector, find_index, shown, with_backend};
+use super::rows::Rows;
+use super::{find_index, shown, with_backend};
 use crate::backend::{Access, NewRecord};
 use crate::cli::{Cli, Put};
 use crate::input::Vectors;
@@ -17,18 +18,17 @@ use crate::output;
 pub fn run(cli: &Cli, args: &Put) -> Result<()> {
     let npy = &args.npy;
     let mut rows = Vectors::open(npy)?;
-    let (mut vector, mut more) = (Vec::new(), Vec::new());
-    rows.next_row(&mut vector)?;
-    ensure!(
-        !rows.next_row(&mut more)?,
-        "{}: several rows, but put stores one (import stores many)",
-        shown(npy)
-    );
     let file = &args.record.file;
     with_backend(cli, file, Access::WriteFile, |backend| {
         let index = find_index(backend, &args.record.name)?;
-        check_dim(&rows, npy, &index)?;
-        check_vector(&vector, npy, 0, &index)?;
+        let mut rows = Rows::new(&mut rows, npy, &index)?;
+        let (mut vector, mut more) = (Vec::new(), Vec::new());
+        ensure!(rows.next(&mut vector)?, "{}: no row", shown(npy));
+        ensure!(
+            !rows.next(&mut more)?,
+            "{}: several rows, but put stores one (import stores many)",
+            shown(npy)
+        );
         let record = NewRecord {
             label: args.record.label,
             tag: args.tag,

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! `search`: the nearest records of each query, in requests within the kernel's bounds.
 
-use std::path::Path;
-
 use anyhow::Result;
 use uapi::search::{SEARCH_HITS_MAX, SEARCH_QUERIES_MAX};
 
-use super::{check_dim, check_vector, find_index, with_backend};
+use super::rows::Rows;
+use super::{find_index, with_backend};
 use crate::backend::{Access, Queries};
 use crate::cli::{Cli, Search};
 use crate::input::Vectors;
@@ -22,10 +21,10 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
     let mut rows = Vectors::open(npy)?;
     let report = with_backend(cli, &args.index.path, Access::Read, |backend| {
         let index = find_index(backend, &args.index.name)?;
-        check_dim(&rows, npy, &index)?;
+        let mut rows = Rows::new(&mut rows, npy, &index)?;
         let mut report = model::Search {
             index: index.name.clone(),
-            metric: index.metric,
+            metric: index.kind.metric(),
             k: args.k,
             queries: Vec::new(),
         };
@@ -34,7 +33,7 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
         loop {
             vectors.clear();
             let first = report.queries.len() as u64;
-            let count = read(&mut rows, &mut vectors, first, most, npy, &index)?;
+            let count = read(&mut rows, &mut vectors, most)?;
             if count == 0 {
                 return Ok(report);
             }
@@ -55,22 +54,12 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
     output::print(cli.json, &report)
 }
 
-/// Appends up to `most` queries, of which the first is row `first`; returns how many.
-fn read<R: std::io::Read>(
-    rows: &mut Vectors<R>,
-    vectors: &mut Vec<u8>,
-    first: u64,
-    most: u32,
-    file: &Path,
-    index: &model::Index,
-) -> Result<u32> {
+/// Appends up to `most` queries; returns how many.
+fn read<R: std::io::Read>(rows: &mut Rows<'_, R>, vectors: &mut Vec<u8>, most: u32) -> Result<u32> {
     for count in 0..most {
-        let start = vectors.len();
-        if !rows.next_row(vectors)? {
+        if !rows.next(vectors)? {
             return Ok(count);
         }
-        let vector = vectors.get(start..).unwrap_or_default();
-        check_vector(vector, file, first + u64::from(count), index)?;
     }
     Ok(most)
 }

@@ -74,7 +74,7 @@ pub enum Problem {
     #[error("damaged .npy header: {0}")]
     NpyHeader(String),
     /// The elements are of a type that is not read.
-    #[error("elements of type '{0}'; only '<f4' and '<f8' (little-endian binary32 and binary64) can be read")]
+    #[error("elements of type '{0}'; little-endian floats ('<f2', '<f4', '<f8'), bytes ('|i1', '|u1') and booleans ('|b1') can be read")]
     ElementType(String),
     /// The array lies column by column.
     #[error("the array is in Fortran order; save it with numpy.ascontiguousarray")]

@@ -3,15 +3,14 @@
 //!
 //! | module | reads |
 //! |---|---|
-//! | [`npy`] | numpy arrays of binary32 or binary64, one- or two-dimensional |
+//! | [`npy`] | numpy arrays of floats, bytes or booleans, one- or two-dimensional |
 //! | [`fvecs`] | the TEXMEX format: every row an int32 dimension and binary32 elements |
 //! | [`jsonl`] | JSON lines that name the file and the byte offset of a row |
 //! | [`error`] | what can be wrong, and where in which file |
 //!
-//! Everything is streamed: memory does not grow with the file. Vectors come out as
-//! little-endian binary32 elements, all finite, ready for an ioctl or the image. The
-//! readers may not know about indexes; what a metric asks of a vector beyond that is
-//! `vector::validate`'s business.
+//! Everything is streamed: memory does not grow with the file. The readers give
+//! rows of little-endian binary32 values, all finite, and may not know about indexes;
+//! `cmd::rows` makes vectors of an index of them.
 
 pub mod error;
 pub mod fvecs;
@@ -65,6 +64,14 @@ impl<R: Read> Vectors<R> {
         match self {
             Vectors::Npy(npy) => Some(npy.rows()),
             Vectors::Fvecs(fvecs) => fvecs.rows(),
+        }
+    }
+
+    /// Whether the elements are unsigned bytes.
+    pub fn is_bytes(&self) -> bool {
+        match self {
+            Vectors::Npy(npy) => npy.is_bytes(),
+            Vectors::Fvecs(_) => false,
         }
     }
 

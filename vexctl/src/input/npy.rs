@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! numpy arrays: `.npy` of format versions 1, 2 and 3 with little-endian binary32 or
-//! binary64 elements in C order, one-dimensional (one vector) or two-dimensional
-//! (one vector a row). binary64 is rounded to binary32.
+//! numpy arrays: `.npy` of format versions 1, 2 and 3 with little-endian binary16,
+//! binary32 or binary64 elements, signed or unsigned bytes, or booleans, in C order,
+//! one-dimensional (one vector) or two-dimensional (one vector a row). All come out
+//! as binary32; only binary64 is rounded for that.
 //!
 //! The format: `\x93NUMPY`, major and minor version, length of the header (u16
 //! little-endian in version 1, u32 since), the header as a Python dictionary literal
@@ -23,13 +24,19 @@ const DIM_MAX: u64 = 4096;
 /// Type of the elements in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Element {
+    F16,
     F32,
     F64,
+    I8,
+    U8,
+    Bool,
 }
 
 impl Element {
     const fn bytes(self) -> usize {
         match self {
+            Element::I8 | Element::U8 | Element::Bool => 1,
+            Element::F16 => 2,
             Element::F32 => 4,
             Element::F64 => 8,
         }
@@ -87,7 +94,11 @@ impl<R: Read> Npy<R> {
             .map_err(|what| wrong(Problem::NpyHeader(what.to_string())))?;
 
         let element = match header.descr.as_str() {
+            "<f2" => Element::F16,
             "<f4" => Element::F32,
+            "|i1" => Element::I8,
+            "|u1" => Element::U8,
+            "|b1" => Element::Bool,
             "<f8" => Element::F64,
             _ => return Err(wrong(Problem::ElementType(header.descr))),
         };
@@ -126,6 +137,11 @@ impl<R: Read> Npy<R> {
         })
     }
 
+    /// Whether the elements are unsigned bytes.
+    pub fn is_bytes(&self) -> bool {
+        self.element == Element::U8
+    }
+
     /// Elements of every row.
     pub fn dim(&self) -> u32 {
         self.dim
@@ -156,6 +172,25 @@ impl<R: Read> Npy<R> {
         }
         fill(&mut self.reader, &mut self.buffer, Problem::Truncated).map_err(wrong)?;
         match self.element {
+            Element::F16 => append_finite(
+                elements(&self.buffer, |bytes| {
+                    half::f16::from_le_bytes(bytes).to_f32()
+                }),
+                out,
+            ),
+            Element::I8 => append_finite(
+                elements(&self.buffer, |bytes| f32::from(i8::from_le_bytes(bytes))),
+                out,
+            ),
+            Element::U8 => append_finite(
+                elements(&self.buffer, |bytes| f32::from(u8::from_le_bytes(bytes))),
+                out,
+            ),
+            // numpy writes 0 and 1, and takes everything else for true.
+            Element::Bool => append_finite(
+                elements(&self.buffer, |[byte]| f32::from(u8::from(byte != 0))),
+                out,
+            ),
             Element::F32 => append_finite(elements(&self.buffer, f32::from_le_bytes), out),
             Element::F64 => append_finite(
                 elements(&self.buffer, |bytes| f64::from_le_bytes(bytes) as f32),

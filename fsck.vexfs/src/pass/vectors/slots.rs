@@ -13,7 +13,7 @@ use layout::ino;
 use layout::segment::{
     slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET, SLOT_HEADER,
 };
-use layout::vector::{Index, Metric, SegmentRef};
+use layout::vector::{Index, SegmentRef};
 use layout::{Block, BLOCK_SIZE};
 use std::collections::HashMap;
 
@@ -255,7 +255,7 @@ impl Segment<'_, '_> {
         }
         let end = SLOT_HEADER + index.vector_bytes();
         let (elements, padding) = (&bytes[SLOT_HEADER..end], &bytes[end..]);
-        if !accepted(index.metric, elements) || padding.iter().any(|b| *b != 0) {
+        if !accepted(index, elements) || padding.iter().any(|b| *b != 0) {
             self.report(Code::SlotElements, &at);
         }
         self.life(r, &h) && records.len() == 1
@@ -280,16 +280,8 @@ impl Segment<'_, '_> {
     }
 }
 
-/// Whether an index of this metric takes such elements: finite ones, and for cosine not all zero.
-fn accepted(metric: Metric, elements: &[u8]) -> bool {
-    const INFINITY: u32 = 0xff << 23;
-    let mut any = false;
-    for raw in elements.chunks_exact(4) {
-        let bits = u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]) & !(1 << 31);
-        if bits >= INFINITY {
-            return false;
-        }
-        any |= bits != 0;
-    }
-    any || metric != Metric::Cosine
+/// Whether the index takes such elements.
+fn accepted(index: &Index, elements: &[u8]) -> bool {
+    vector::Kind::from_codes(index.element as u32, index.metric as u32, index.dim)
+        .is_ok_and(|kind| vector::validate(&kind, elements).is_ok())
 }

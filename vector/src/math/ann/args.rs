@@ -14,13 +14,17 @@
 pub struct RotateArgs {
     /// Instruction set.
     pub isa: u32,
-    /// Not zero: divide by the norm first (cosine).
+    /// Not zero: divide by the norm first (cosine); not of bits.
     pub normalise: u32,
+    /// One of the `ELEMENT_*` values of the distance kernels. A bit counts as 1 or -1.
+    pub element: u32,
+    /// Unused.
+    pub zero: u32,
     /// Elements of `vector`.
     pub dim: usize,
     /// Elements of `out`.
     pub padded: usize,
-    /// `dim` little-endian binary32 values, without alignment.
+    /// `dim` elements, without alignment.
     pub vector: *const u8,
     /// `ROUNDS * padded / 16` masks of 16 signs.
     pub signs: *const u16,

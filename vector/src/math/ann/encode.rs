@@ -8,9 +8,11 @@
 //! stands for v1 = +-0.5. As <r, v> and <v, c> are known here exactly, what a search
 //! has to compute for a query q is <v, q>:
 //!
-//!     <r, q - c>  is estimated by  F (<v, q> - <v, c>),   F = |r|^2 / <r, v>,
-//!     |q - x|^2 = |q - c|^2 + |r|^2 - 2 <r, q - c>,
-//!     -<q, x>   = -<q, c> - <r, c> - <r, q - c>.
+//! ```text
+//! <r, q - c>  is estimated by  F (<v, q> - <v, c>),   F = |r|^2 / <r, v>,
+//! |q - x|^2 = |q - c|^2 + |r|^2 - 2 <r, q - c>,
+//! -<q, x>   = -<q, c> - <r, c> - <r, q - c>.
+//! ```
 //!
 //! The error of the one-bit estimate of <r, q - c> is, but for a probability that
 //! falls with the square of the number's exponent, below

@@ -9,7 +9,9 @@
 
 use super::lanes::Lanes;
 use super::{RotateArgs, ROUNDS};
+use crate::math::element::{Element, F16, F32, I8};
 use crate::math::sqrt::sqrt;
+use crate::math::{ELEMENT_BINARY, ELEMENT_F16, ELEMENT_I8};
 
 /// See `vexfs_ann_rotate`.
 ///
@@ -20,9 +22,16 @@ pub(super) unsafe fn rotate<L: Lanes>(args: &RotateArgs) {
     let (n, out) = (args.padded, args.out);
     // SAFETY: `vector` has `dim` elements, `out` has `padded`, not fewer.
     unsafe {
-        for i in 0..args.dim {
-            let bits = args.vector.cast::<u32>().add(i).read_unaligned();
-            *out.add(i) = f32::from_bits(u32::from_le(bits));
+        match args.element {
+            ELEMENT_F16 => values::<F16>(args),
+            ELEMENT_I8 => values::<I8>(args),
+            ELEMENT_BINARY => {
+                for i in 0..args.dim {
+                    let bit = *args.vector.add(i / 8) >> (i % 8) & 1;
+                    *out.add(i) = if bit != 0 { 1.0 } else { -1.0 };
+                }
+            }
+            _ => values::<F32>(args),
         }
         for i in args.dim..n {
             // Volatile: or a compiler makes it a call of memset, which is not there.
@@ -32,7 +41,7 @@ pub(super) unsafe fn rotate<L: Lanes>(args: &RotateArgs) {
     if args.normalise != 0 {
         // SAFETY: `vector` has `dim` elements.
         let norm = sqrt(f64::from_bits(unsafe {
-            crate::math::vexfs_math_norm2(args.vector, args.dim)
+            crate::math::vexfs_math_norm2(args.vector, args.dim, args.element)
         }));
         for i in 0..args.dim {
             // SAFETY: `out` has `padded` elements, not fewer than `dim`.
@@ -59,6 +68,18 @@ pub(super) unsafe fn rotate<L: Lanes>(args: &RotateArgs) {
                 pairs::<L>(out, n);
             }
         }
+    }
+}
+
+/// Writes the values of the elements to `out`.
+///
+/// # Safety
+/// As [`rotate`]; `vector` has elements of type `E`.
+#[inline(always)]
+unsafe fn values<E: Element>(args: &RotateArgs) {
+    for i in 0..args.dim {
+        // SAFETY: `vector` has `dim` elements, and `out` room for as many.
+        unsafe { *args.out.add(i) = E::value(args.vector.add(i * E::SIZE)) };
     }
 }
 
