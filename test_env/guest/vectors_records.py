@@ -84,7 +84,11 @@ def index_refused(fs, here):
     expect_errno(errno.EINVAL, vexabi.index_create, here, "bad", 3, mode=0o1777)
     expect_errno(errno.EINVAL, vexabi.index_create, here, "bad", 3, metric=0)
     expect_errno(errno.EOPNOTSUPP, vexabi.index_create, here, "bad", 3, metric=4)
-    expect_errno(errno.EOPNOTSUPP, vexabi.index_create, here, "bad", 3, element=2)
+    expect_errno(errno.EOPNOTSUPP, vexabi.index_create, here, "bad", 3, metric=5)
+    expect_errno(errno.EOPNOTSUPP, vexabi.index_create, here, "bad", 3, element=5)
+    expect_errno(
+        errno.EOPNOTSUPP, vexabi.index_create, here, "bad", 3, element=vexabi.BINARY
+    )
     expect_equal(vexabi.index_list(here), [], "indexes")
     for name in ("é" * 31, "n" * 63, "a b", "."):
         vexabi.index_create(here, name, 4096)

@@ -112,6 +112,44 @@ def against_brute_force(fs, here):
 
 
 @suite.test
+def element_types(fs, here):
+    """binary16, signed bytes and bits, against a brute force; and what they do not take."""
+    source = np.random.default_rng(4)
+    floats = source.standard_normal((1000, 45))
+    for metric in vexabi.METRICS:
+        for name, element, rows in (
+            ("f16", vexabi.F16, floats.astype("<f2")),
+            ("i8", vexabi.I8, np.clip(floats * 50, -128, 127).astype("i1")),
+        ):
+            vexabi.index_create(here, name, 45, metric, element=element)
+            keys = store(here, name, rows)
+            answers = vexabi.search(here, name, rows[:4], 30)
+            for query, hits in zip(rows[:4], answers):
+                expect_nearest(hits, metric, rows, query, 30, keys)
+            vexabi.index_drop(here, name)
+    bits = (floats > 0).astype("u1")
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    vexabi.index_create(here, "bits", 45, vexabi.HAMMING, element=vexabi.BINARY)
+    keys = store(here, "bits", packed)
+    for query, hits in zip(bits[:4], vexabi.search(here, "bits", packed[:4], 30)):
+        differ = (bits != query).sum(axis=1)
+        order = sorted(range(len(bits)), key=lambda row: (differ[row], keys[row]))[:30]
+        expect_equal(
+            [(hit.inode, hit.label, hit.distance) for hit in hits],
+            [(*keys[row], float(differ[row])) for row in order],
+            "hits by hamming",
+        )
+    path = here / "bits-0"
+    expect_errno(errno.EINVAL, vexabi.put, path, "bits", b"\0" * 5 + b"\x20")
+    expect_errno(errno.EINVAL, vexabi.put, path, "bits", b"\0" * 5)
+    vexabi.index_drop(here, "bits")
+    vexabi.index_create(here, "f16", 2, "cosine", element=vexabi.F16)
+    for wrong in (b"\0\x7c\0\0", b"\0\0\1\x7e", b"\0\0\0\x80"):
+        expect_errno(errno.EINVAL, vexabi.put, path, "f16", wrong)
+    vexabi.index_drop(here, "f16")
+
+
+@suite.test
 def unusual_values(fs, here):
     """Huge and tiny elements, equal vectors and the query itself; ties go by inode and label."""
     vexabi.index_create(here, "unusual", 4, "l2")

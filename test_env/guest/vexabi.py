@@ -14,8 +14,9 @@ import struct
 from collections import namedtuple
 
 NAME_SIZE = 64
-F32 = 1
+F32, F16, I8, BINARY = 1, 2, 3, 4
 METRICS = {"l2": 1, "cosine": 2, "dot": 3}
+HAMMING = 4
 PUT_EXCL = 1
 GET_NEXT = 1
 DELETE_ALL = 1
@@ -87,7 +88,7 @@ def memory(data):
 
 
 def index_create(path, name, dim, metric="l2", mode=0o666, element=F32):
-    """Create an index; `metric` is a name of METRICS or a number."""
+    """Create an index; `metric` is a name of METRICS or a number, `element` a number."""
     number = METRICS.get(metric, metric)
     on(path, INDEX_CREATE, name_field(name), dim, element, number, mode)
 
