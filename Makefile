@@ -4,7 +4,7 @@
 
 .PHONY: all tools module test test-dkms test-debug bench-kernel bench-ann matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
-	xfstests pjdfstest ltp test-stress
+	xfstests pjdfstest ltp test-stress packer
 .DEFAULT_GOAL := all
 
 XTASK := cargo xtask
@@ -25,6 +25,9 @@ matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=nam
 
 test-dkms: toolchain ## The module through make install-dkms and DKMS, in a guest
 	$(XTASK) test-dkms
+
+packer: toolchain ## A virtual machine's image with VexFS (build/vexfs.qcow2), by Packer; booted and tested
+	$(XTASK) packer
 
 test-debug: toolchain ## Guest tests in a debug kernel (KASAN, lockdep, kmemleak, faults); FILTER=part of a name
 	$(XTASK) test-debug $(FILTER)
