@@ -2,9 +2,9 @@
 # What people type. The work is done by cargo, by Kbuild (fs/Kbuild), and by
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
-.PHONY: all tools module test test-dkms test-debug bench-kernel matrix demo shell check clean help toolchain \
+.PHONY: all tools module test test-dkms test-debug bench-kernel bench-ann matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
-	xfstests pjdfstest ltp test-stress
+	xfstests pjdfstest ltp test-stress packer
 .DEFAULT_GOAL := all
 
 XTASK := cargo xtask
@@ -26,11 +26,18 @@ matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=nam
 test-dkms: toolchain ## The module through make install-dkms and DKMS, in a guest
 	$(XTASK) test-dkms
 
+packer: toolchain ## A virtual machine's image with VexFS (build/vexfs.qcow2), by Packer; booted and tested
+	$(XTASK) packer
+
 test-debug: toolchain ## Guest tests in a debug kernel (KASAN, lockdep, kmemleak, faults); FILTER=part of a name
 	$(XTASK) test-debug $(FILTER)
 
 bench-kernel: toolchain ## The native-speed kernel to measure with, and the module for it
 	$(XTASK) bench-kernel
+
+bench-ann: toolchain ## Recall and speed beside other libraries: SETS=, PEERS=, DATA=folder, OPTIONS=--help
+	$(or $(PYTHON),python3) bench/ann/bench.py $(if $(DATA),--data "$(DATA)") $(if $(SETS),--sets "$(SETS)") \
+		$(if $(PEERS),--peers "$(PEERS)") $(OPTIONS)
 
 demo: toolchain ## From mkfs to search in a guest, with a power cut in the middle
 	$(XTASK) demo

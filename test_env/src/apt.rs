@@ -45,6 +45,14 @@ pub const SID: Distribution = Distribution {
     folder: "apt-sid",
 };
 
+/// The last release that has packer.
+pub const BOOKWORM: Distribution = Distribution {
+    suite: "bookworm",
+    more: &["bookworm-updates"],
+    security: Some("bookworm-security"),
+    folder: "apt-bookworm",
+};
+
 /// Which of the kernels that the lists have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {

@@ -112,6 +112,10 @@ impl Root {
         }
         if let Some(user) = user {
             command.arg(format!("--userspec={user}"));
+            // /dev/kvm is open to a group.
+            let groups = nix::unistd::getgroups().unwrap_or_default();
+            let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+            command.arg(format!("--groups={}", groups.join(",")));
         }
         command.arg(&self.path).args([
             "env",

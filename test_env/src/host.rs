@@ -33,6 +33,10 @@ const NEEDS: &[Need] = &[
         package: "xz-utils",
     },
     Need {
+        found: || sys::have("python3"),
+        package: "python3",
+    },
+    Need {
         found: || sys::have("nm"),
         package: "binutils",
     },

@@ -19,6 +19,7 @@ pub mod host;
 pub mod kernel;
 pub mod matrix;
 pub mod module;
+pub mod packer;
 pub mod project;
 pub mod protocol;
 pub mod report;

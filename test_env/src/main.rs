@@ -16,7 +16,7 @@ use test_env::kernel::Kernel;
 use test_env::report::Count;
 use test_env::suites::{self, Request, Suite};
 use test_env::uml::{Flavour, Uml};
-use test_env::{check, demo, dkms, guest, host, matrix, module, tools};
+use test_env::{check, demo, dkms, guest, host, matrix, module, packer, tools};
 
 /// Kernels, guests and test runs for VexFS.
 #[derive(Parser)]
@@ -66,6 +66,8 @@ enum Task {
     },
     /// Install the module through DKMS from a package tree, and use it in a guest
     TestDkms,
+    /// Make a virtual machine's image with VexFS installed, boot it and test it
+    Packer,
     /// Run a test suite of others, given as a ready-built tree
     Suite {
         /// The suite
@@ -186,6 +188,15 @@ fn perform(task: Task) -> Result<ExitCode> {
             })
         }
         Task::TestDkms => dkms::run()?,
+        Task::Packer => {
+            let count = packer::run()?;
+            println!("{count}");
+            return Ok(if count.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
         Task::Suite {
             suite,
             tree,

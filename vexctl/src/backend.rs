@@ -150,6 +150,12 @@ pub trait Backend {
     /// Why not.
     fn stat(&mut self) -> Result<model::Stat>;
 
+    /// Makes durable what was done so far.
+    ///
+    /// # Errors
+    /// It may be lost.
+    fn sync(&mut self) -> Result<()>;
+
     /// Ends the work, whether it succeeded or not, and leaves the filesystem as
     /// others expect it.
     ///

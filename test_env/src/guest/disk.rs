@@ -83,6 +83,6 @@ pub(super) fn drive_arguments(id: &str, drive: &str, serial: &str) -> Vec<String
 }
 
 /// A path as a value in QEMU's option lists, where a comma is doubled.
-pub(super) fn escape(path: &Path) -> String {
+pub(crate) fn escape(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 
 pub use accel::Accel;
+pub(crate) use disk::escape;
 pub use disk::Disk;
 pub use link::{Output, Running};
 pub use log::defects;

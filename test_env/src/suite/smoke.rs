@@ -16,13 +16,13 @@ use crate::report::Report;
 /// Size of the disk.
 const DISK_BYTES: u64 = 2 << 30;
 /// How long a step may take.
-const STEP: Duration = Duration::from_secs(300);
+pub(crate) const STEP: Duration = Duration::from_secs(300);
 /// Decides what is written when the power is cut.
 const SEED: u64 = 1;
 
 /// What the steps before the power cut do, each a script that has to succeed. `$M`
-/// is where the filesystem is mounted.
-const STEPS: &[(&str, &str)] = &[
+/// is where the filesystem is mounted. The first one loads the module.
+pub(crate) const STEPS: &[(&str, &str)] = &[
     (
         "load",
         "insmod /host/vexfs.ko && grep -qw vexfs /proc/filesystems",

@@ -298,6 +298,10 @@ impl Backend for ImageBackend {
         Ok(sum)
     }
 
+    fn sync(&mut self) -> Result<()> {
+        Ok(self.image.sync()?)
+    }
+
     fn finish(self: Box<Self>) -> Result<()> {
         if self.writable {
             self.image.close()?;

@@ -294,6 +294,10 @@ impl Backend for KernelBackend {
         })
     }
 
+    fn sync(&mut self) -> Result<()> {
+        Ok(self.at.sync_all()?)
+    }
+
     fn finish(self: Box<Self>) -> Result<()> {
         // The filesystem goes on without us.
         Ok(())
