@@ -16,9 +16,10 @@ impl KernelFpu {
     /// With the best instruction set of this processor.
     pub(crate) fn new() -> Self {
         let features = cpu::features();
-        let isa = if features.avx2 && features.avx512 {
+        let avx2 = features.avx2 && features.f16c;
+        let isa = if avx2 && features.avx512 {
             Isa::Avx512
-        } else if features.avx2 {
+        } else if avx2 {
             Isa::Avx2
         } else {
             Isa::Portable

@@ -160,18 +160,21 @@ fn ranges() {
         .check(),
         bad
     );
-    assert!(create().is_supported());
-    let f16 = IndexCreate {
-        element: ELEMENT_F16,
-        ..create()
-    };
-    assert_eq!(f16.check(), Ok(()));
-    assert!(!f16.is_supported());
-    assert!(!IndexCreate {
-        metric: METRIC_HAMMING,
-        ..create()
+    // Known types and metrics, and nothing else; bits with hamming, and nothing else.
+    for element in 1..=6 {
+        for metric in 1..=6 {
+            let request = IndexCreate {
+                element,
+                metric,
+                ..create()
+            };
+            assert_eq!(request.check(), Ok(()));
+            let bits = element == ELEMENT_BINARY && metric == METRIC_HAMMING;
+            let others = matches!(element, ELEMENT_F32 | ELEMENT_F16 | ELEMENT_I8)
+                && matches!(metric, METRIC_L2 | METRIC_COSINE | METRIC_DOT);
+            assert_eq!(request.is_supported(), bits || others);
+        }
     }
-    .is_supported());
 
     assert_eq!(
         IndexList {

@@ -234,7 +234,7 @@ pub struct Put {
     #[command(flatten)]
     pub record: Record,
 
-    /// The vector: a numpy array (.npy) of binary32 or binary64, or TEXMEX vectors
+    /// The vector: a numpy array (.npy) of floats, bytes or booleans, or TEXMEX vectors
     /// (.fvecs), of one row
     #[arg(long, value_name = "V")]
     pub npy: PathBuf,
@@ -263,7 +263,7 @@ pub struct Import {
     #[command(flatten)]
     pub index: Named,
 
-    /// The vectors: a numpy array (.npy) of binary32 or binary64, or TEXMEX vectors
+    /// The vectors: a numpy array (.npy) of floats, bytes or booleans, or TEXMEX vectors
     /// (.fvecs)
     #[arg(long, value_name = "ROWS")]
     pub npy: PathBuf,
@@ -297,7 +297,7 @@ pub struct Search {
     #[command(flatten)]
     pub index: Named,
 
-    /// The queries, one a row: a numpy array (.npy) of binary32 or binary64, or
+    /// The queries, one a row: a numpy array (.npy) of floats, bytes or booleans, or
     /// TEXMEX vectors (.fvecs)
     #[arg(long, value_name = "QUERIES")]
     pub npy: PathBuf,

@@ -115,6 +115,21 @@ fn npy_of_every_version_type_and_shape() {
                 let file = npy(version, "<f8", "False", shape, &f64s(&values));
                 assert_eq!(read(&file).unwrap(), (dim, f32s(&singles)), "rounded");
             }
+            let bytes = [0u8, 1, 127, 128, 200, 255];
+            let as_signed = bytes.map(|b| f32::from(b as i8));
+            let file = npy(version, "|i1", "False", "(2, 3)", &bytes);
+            assert_eq!(read(&file).unwrap(), (3, f32s(&as_signed)));
+            let file = npy(version, "|u1", "False", "(2, 3)", &bytes);
+            assert_eq!(read(&file).unwrap(), (3, f32s(&bytes.map(f32::from))));
+            let file = npy(version, "|b1", "False", "(2, 3)", &bytes);
+            let truth = [0.0, 1.0, 1.0, 1.0, 1.0, 1.0];
+            assert_eq!(read(&file).unwrap(), (3, f32s(&truth)));
+            let halves = [0x3c00u16, 0xc000, 0x0001, 0x7bff]
+                .map(u16::to_le_bytes)
+                .concat();
+            let file = npy(version, "<f2", "False", "(2, 2)", &halves);
+            let values = [1.0, -2.0, 2f32.powi(-24), 65504.0];
+            assert_eq!(read(&file).unwrap(), (2, f32s(&values)));
             // One row is in both orders at once.
             let file = npy(version, "<f4", "True", "(6,)", &f32s(&singles));
             assert_eq!(read(&file).unwrap().0, 6);
@@ -136,9 +151,9 @@ fn npy_that_is_refused() {
     );
     refused(
         read_npy(&npy(1, ">f4", "False", "(2, 2)", &data)),
-        "v.npy: elements of type '>f4'; only '<f4' and '<f8' (little-endian binary32 and binary64) can be read",
+        "v.npy: elements of type '>f4'; little-endian floats ('<f2', '<f4', '<f8'), bytes ('|i1', '|u1') and booleans ('|b1') can be read",
     );
-    for descr in ["<f2", "<i4", "|u1", "<c8", "<f16"] {
+    for descr in ["<i4", "<u2", "|S1", "<c8", "<f16"] {
         assert!(matches!(
             read_npy(&npy(1, descr, "False", "(2, 2)", &data)).unwrap_err().problem,
             Problem::ElementType(found) if found == descr

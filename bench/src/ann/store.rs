@@ -14,7 +14,7 @@ use image::format::{self, Options};
 use image::{Image, Mode};
 use layout::inode::mode;
 use layout::BLOCK_SIZE;
-use vector::Metric;
+use vector::{Element, Metric};
 use vexctl::backend::{self, Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
 use vexctl::model;
 
@@ -228,8 +228,7 @@ impl Store {
 fn fill(backend: &mut dyn Backend, base: &Matrix) -> Result<()> {
     backend.create(&NewIndex {
         name: INDEX,
-        dim: base.dim,
-        metric: Metric::L2,
+        kind: vector::Kind::new(Element::F32, Metric::L2, base.dim)?,
         mode: 0o644,
     })?;
     let index = backend.info(INDEX)?;
