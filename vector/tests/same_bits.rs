@@ -440,3 +440,75 @@ fn every_kind_and_dimension_on_every_path() {
         }
     }
 }
+
+/// The kernel's stack is aligned to 8 bytes only. Called with such a stack, every path
+/// must do as always; an aligned store to it would end the test.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_stack_may_be_aligned_to_eight_bytes() {
+    use std::arch::asm;
+
+    /// Calls `function` with two arguments and a stack that is 8 bytes off.
+    ///
+    /// # Safety
+    /// `function` must be a C function that takes these arguments.
+    #[inline(never)]
+    unsafe fn askew(function: usize, first: usize, second: usize, third: usize) -> u64 {
+        let result;
+        // SAFETY: the stack pointer is kept in rbx's stead in r12 and restored; all that a
+        // C function may change is named.
+        unsafe {
+            asm!(
+                "mov r12, rsp",
+                "and rsp, -16",
+                "sub rsp, 8",
+                "call {function}",
+                "mov rsp, r12",
+                function = in(reg) function,
+                in("rdi") first,
+                in("rsi") second,
+                in("rdx") third,
+                out("r12") _,
+                lateout("rax") result,
+                clobber_abi("C"),
+            );
+        }
+        result
+    }
+
+    for dim in [1, 7, 45, 384, 1000] {
+        for kind in kinds(dim) {
+            let (x, q) = (acceptable(&kind, 5), acceptable(&kind, 6));
+            for path in paths() {
+                let expected = path.distance(&kind, &q, &x).unwrap();
+                let mut norm = 0;
+                if kind.metric() == Metric::Cosine {
+                    let function = vexfs_math_norm2 as *const () as usize;
+                    let element = kind.element().code() as usize;
+                    // SAFETY: the vector has `dim` elements.
+                    norm = unsafe { askew(function, q.as_ptr() as usize, dim, element) };
+                }
+                let mut out = 0u64;
+                let args = Args {
+                    isa: path.isa() as u32,
+                    metric: kind.metric().code(),
+                    element: kind.element().code(),
+                    zero: 0,
+                    dim,
+                    queries: q.as_ptr(),
+                    query_stride: q.len(),
+                    query_count: 1,
+                    norms: &norm,
+                    vectors: x.as_ptr(),
+                    vector_stride: x.len(),
+                    vector_count: 1,
+                    out: &mut out,
+                };
+                let function = vexfs_math_distances as *const () as usize;
+                // SAFETY: the arguments describe one query and one vector.
+                unsafe { askew(function, &raw const args as usize, 0, 0) };
+                assert_eq!(out, expected.ordered(), "{kind:?}");
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ mod avx512;
 
 pub use args::*;
 
-use super::{ISA_AVX2, ISA_AVX512};
+use super::{Aligned, ISA_AVX2, ISA_AVX512};
 use lanes::{Lanes, Portable};
 use units::Units;
 
@@ -91,6 +91,7 @@ macro_rules! kernel {
         $(#[$doc])*
         #[no_mangle]
         pub unsafe extern "C" fn $name(args: *const $args) $(-> $out)? {
+            Aligned::here();
             // SAFETY: the caller guarantees that `args` is valid, and that the CPU
             // has the features that `isa` names; the contract of the paths is the same.
             unsafe {
