@@ -58,7 +58,10 @@ impl Disk {
                 "file={},format=raw,cache=unsafe,discard=unmap",
                 escape(path)
             ),
-            Self::ReadOnly(path) => format!("file={},format=raw,readonly=on", escape(path)),
+            Self::ReadOnly(path) => format!(
+                "file={},format=raw,readonly=on,file.locking=off",
+                escape(path)
+            ),
             Self::Volatile(volatile) => {
                 let socket = folder.join(format!("{id}.nbd"));
                 volatile.serve(&socket)?;

@@ -73,7 +73,10 @@ pub(super) fn start(
         qemu.args(disk.arguments(index, place.folder)?);
     }
     let shared = setup.shared()?;
-    let shared = format!("file={},format=raw,readonly=on", disk::escape(&shared));
+    let shared = format!(
+        "file={},format=raw,readonly=on,file.locking=off",
+        disk::escape(&shared)
+    );
     qemu.args(disk::drive_arguments("host", &shared, "host"));
     qemu.stdout(if config.terminal {
         Stdio::inherit()
