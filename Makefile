@@ -46,17 +46,18 @@ shell: toolchain ## A shell in a guest with the module, the tools and the demo's
 	$(XTASK) guest shell
 
 # The suites of others are given as ready-built trees (docs/testing.md).
+suite_kernel = $(if $(KERNEL),--kernel $(KERNEL))
 xfstests: toolchain ## xfstests: XFSTESTS=tree TESTS="-g quick"
-	$(XTASK) suite $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) xfstests $(TESTS)
+	$(XTASK) suite $(suite_kernel) $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) xfstests $(TESTS)
 
 pjdfstest: toolchain ## pjdfstest: PJDFSTEST=tree
-	$(XTASK) suite $(SUITE_OPTIONS) $(if $(PJDFSTEST),--tree $(PJDFSTEST)) pjdfstest $(TESTS)
+	$(XTASK) suite $(suite_kernel) $(SUITE_OPTIONS) $(if $(PJDFSTEST),--tree $(PJDFSTEST)) pjdfstest $(TESTS)
 
 ltp: toolchain ## The Linux Test Project: LTP=tree TESTS="fs"
-	$(XTASK) suite $(SUITE_OPTIONS) $(if $(LTP),--tree $(LTP)) ltp $(TESTS)
+	$(XTASK) suite $(suite_kernel) $(SUITE_OPTIONS) $(if $(LTP),--tree $(LTP)) ltp $(TESTS)
 
 test-stress: toolchain ## stress-ng and fio; fsx and fsstress with XFSTESTS=tree
-	$(XTASK) suite $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) stress $(TESTS)
+	$(XTASK) suite $(suite_kernel) $(SUITE_OPTIONS) $(if $(XFSTESTS),--tree $(XFSTESTS)) stress $(TESTS)
 
 check: toolchain ## Format, lints of userspace and kernel code, shellcheck
 	$(XTASK) check

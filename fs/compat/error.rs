@@ -33,6 +33,7 @@ pub(crate) mod code {
         ENODATA,
         ENOTEMPTY,
         EOPNOTSUPP,
+        ESHUTDOWN,
         ESTALE,
         EUCLEAN
     );

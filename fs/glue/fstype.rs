@@ -197,7 +197,8 @@ impl FileSystem for VexFs {
     }
 
     fn put_super(sb: &SuperBlock<Self>) {
-        if !sb.is_read_only() {
+        // One that was shut down is left as it is: the next mount replays the journal.
+        if !sb.is_read_only() && !is_stopped(sb) {
             if let Err(e) = end_writing(sb.mount()) {
                 pr_err!(
                     "(device {}): could not be closed cleanly: {:?}\n",

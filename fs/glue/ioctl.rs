@@ -24,7 +24,7 @@ pub(super) use view::{get as get_view, set as set_view};
 
 use super::error::{errno, read_failed};
 use super::mount::Failure;
-use super::{search, VexFs};
+use super::{search, shutdown, VexFs};
 use crate::vfs::{code, FileRef, IoctlArg, Result, SuperBlock};
 use core::sync::atomic::{AtomicU64, Ordering};
 use engine::{vector, Error};
@@ -70,6 +70,7 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Resul
         Delete::NUMBER => record::delete(file, arg),
         Search::NUMBER => search::serve(file, arg),
         Stats::NUMBER => index::stats(file, arg),
+        shutdown::NUMBER => shutdown::serve(file.inode().sb(), arg),
         _ => return Err(code::ENOTTY),
     }?;
     Ok(0)

@@ -16,6 +16,7 @@
 //! | [`file`] | files as a whole: size, fallocate, fsync |
 //! | [`xattr`] | extended attributes and the view of vectors in them |
 //! | [`export`] | file handles |
+//! | [`shutdown`] | stopping a mount on request |
 //! | [`ioctl`] | the ioctl interface: indexes and records |
 //! | [`search`] | exact search, permission checks, paths of hits |
 //!
@@ -34,6 +35,7 @@ mod ioctl;
 mod mapping;
 mod mount;
 mod search;
+mod shutdown;
 mod xattr;
 
 /// The filesystem type.

@@ -16,6 +16,8 @@ pub(crate) enum Capability {
     ReadSearch,
     /// Reads and writes everything (CAP_DAC_OVERRIDE).
     Override,
+    /// Administers the system (CAP_SYS_ADMIN).
+    Admin,
 }
 
 /// Whether the task has `capability` in the initial user namespace.
@@ -24,6 +26,7 @@ pub(crate) fn is_capable(capability: Capability) -> bool {
         Capability::Owner => bindings::CAP_FOWNER,
         Capability::ReadSearch => bindings::CAP_DAC_READ_SEARCH,
         Capability::Override => bindings::CAP_DAC_OVERRIDE,
+        Capability::Admin => bindings::CAP_SYS_ADMIN,
     };
     // SAFETY: A query of the current task.
     unsafe { bindings::capable(cap as c_int) }

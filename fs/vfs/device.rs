@@ -100,6 +100,17 @@ impl BlockDevice {
         })
     }
 
+    /// Freezes the filesystem on it and lets it go again: all that was written before is durable then. May not be called with a write to
+    /// the filesystem announced.
+    ///
+    /// Errors: what the filesystem says, `EBUSY` while it is unmounted.
+    pub(crate) fn freeze_and_thaw(&self) -> Result {
+        // SAFETY: The device is open.
+        to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
+        // SAFETY: Pairs with the call above.
+        to_result(unsafe { bindings::bdev_thaw(self.as_ptr()) })
+    }
+
     /// Writes out all dirty pages of the device's own page cache and waits.
     pub(crate) fn sync(&self) -> Result {
         // SAFETY: The device is open.

@@ -205,7 +205,7 @@ impl Test<'_> {
 
 /// Boots the root and uses what was installed in it.
 fn in_guest(kernel: Kernel, image: std::path::PathBuf, test: &Test) -> Result<()> {
-    let setup = Setup::with_root(kernel, image)?;
+    let setup = Setup::with_root(kernel, None, image)?;
     let folder = tempfile::tempdir()?;
     let disk = Disk::create(&folder.path().join("disk.img"), DISK_BYTES)?;
     let guest = Guest::start(&setup, Config::with_disks([disk]))?;

@@ -78,6 +78,12 @@ enum Task {
         /// vexfs, or a filesystem of the stock kernel to compare with
         #[arg(long, default_value = "vexfs")]
         fstyp: String,
+        /// User Mode Linux instead of the stock kernel, which is emulated where there is no KVM
+        #[arg(long)]
+        kernel: Option<Flavour>,
+        /// Guests side by side for xfstests; if not said, one for each processor where it is User Mode Linux
+        #[arg(long)]
+        guests: Option<usize>,
         /// Seconds that a test may be silent for
         #[arg(long, default_value_t = 1200)]
         timeout: u64,
@@ -201,6 +207,8 @@ fn perform(task: Task) -> Result<ExitCode> {
             suite,
             tree,
             fstyp,
+            kernel,
+            guests,
             timeout,
             tests,
         } => {
@@ -209,6 +217,8 @@ fn perform(task: Task) -> Result<ExitCode> {
                 tree,
                 tests,
                 filesystem: fstyp,
+                kernel,
+                guests: guests.unwrap_or_else(|| suites::usual_guests(kernel)),
                 timeout: Duration::from_secs(timeout),
             })?;
             return Ok(if good {

@@ -98,19 +98,15 @@ impl Setup {
 
     fn with_kernels(apt: &Apt, kernel: Kernel, user_mode: Option<Uml>) -> Result<Self> {
         let root_image = rootfs::image(apt, &kernel)?;
-        Self::with_parts(kernel, user_mode, root_image)
+        Self::with_root(kernel, user_mode, root_image)
     }
 
     /// Prepares guests whose root is an image that the caller made; it has the kernel's
-    /// modules and a folder /host.
+    /// modules and a folder /host. They run `user_mode` if there is one.
     ///
     /// # Errors
     /// The agent cannot be built, or a file cannot be written.
-    pub fn with_root(kernel: Kernel, root_image: PathBuf) -> Result<Self> {
-        Self::with_parts(kernel, None, root_image)
-    }
-
-    fn with_parts(kernel: Kernel, user_mode: Option<Uml>, root_image: PathBuf) -> Result<Self> {
+    pub fn with_root(kernel: Kernel, user_mode: Option<Uml>, root_image: PathBuf) -> Result<Self> {
         let initramfs = tempfile::NamedTempFile::new()?;
         // User Mode Linux has the drivers of its disks built in.
         let drivers = user_mode.is_none().then_some(&kernel);

@@ -12,6 +12,7 @@ use super::{image, Request};
 use crate::apt::Apt;
 use crate::guest::{Config, Disk, Guest, Output, Setup};
 use crate::kernel::Kernel;
+use crate::uml::Uml;
 use crate::{host, project, rootfs};
 
 /// Memory of a guest in MiB.
@@ -43,7 +44,11 @@ impl Environment {
         let apt = Apt::open(false)?;
         let kernel = Kernel::prepare(&apt)?;
         let root = image::root(&apt, &kernel)?;
-        let setup = Setup::with_root(kernel, root)?;
+        let user_mode = request
+            .kernel
+            .map(|flavour| Uml::prepare(&kernel, flavour))
+            .transpose()?;
+        let setup = Setup::with_root(kernel, user_mode, root)?;
         if request.filesystem == "vexfs" {
             setup.add_products()?;
         }
@@ -73,21 +78,18 @@ impl Environment {
         &self.filesystem
     }
 
-    /// Boots a guest with new, empty disks of these sizes in bytes, from /dev/vdb on. The
-    /// module is loaded and the suite's tree is mounted.
+    /// Boots a guest with new, empty disks of these sizes in bytes, which replace those of an
+    /// earlier guest of the same number. The module is loaded and the suite's tree is mounted.
     ///
     /// # Errors
     /// The guest does not come up.
-    pub fn guest(&self, sizes: &[u64]) -> Result<Guest> {
+    pub fn guest(&self, number: usize, sizes: &[u64]) -> Result<Guest> {
         let mut disks = Vec::new();
-        for (number, size) in sizes.iter().enumerate() {
-            let path = self.folder.path().join(format!("disk{number}.img"));
+        for (index, size) in sizes.iter().enumerate() {
+            let path = self.folder.path().join(format!("disk{number}.{index}.img"));
             disks.push(Disk::create(&path, *size)?);
         }
-        let tree = self.tree.as_ref().map(|image| {
-            disks.push(Disk::ReadOnly(image.clone()));
-            device(sizes.len())
-        });
+        disks.extend(self.tree.clone().map(Disk::ReadOnly));
         let guest = Guest::start(
             &self.setup,
             Config {
@@ -101,7 +103,8 @@ impl Environment {
         if self.filesystem == "vexfs" {
             guest.run("insmod /host/vexfs.ko && ln -sf /host/bin/* /usr/sbin/")?;
         }
-        if let Some(device) = tree {
+        if self.tree.is_some() {
+            let device = device(&guest, sizes.len());
             // xfstests makes links in its own tree. What a guest changes dies with it.
             guest.run(&format!(
                 "mkdir -p /srv/given /srv/changes/upper /srv/changes/work && \
@@ -127,7 +130,7 @@ impl Environment {
     /// The guest cannot.
     pub fn mount(&self, guest: &Guest) -> Result<()> {
         let filesystem = &self.filesystem;
-        let (device, options) = (device(0), self.mkfs_options());
+        let (device, options) = (device(guest, 0), self.mkfs_options());
         guest.run(&format!(
             "mkfs.{filesystem} {options} {device} && mount -t {filesystem} {device} {MOUNT}"
         ))?;
@@ -140,7 +143,7 @@ impl Environment {
             &format!(
                 "cd / && umount {MOUNT} && fsck.{} -n {}",
                 self.filesystem,
-                device(0)
+                device(guest, 0)
             ),
             Duration::from_secs(1800),
         );
@@ -186,9 +189,8 @@ pub fn output(guest: &Guest, script: &str, silence: Duration) -> Result<Output> 
 }
 
 /// The device of a guest's disk.
-pub fn device(index: usize) -> String {
-    let letter = u8::try_from(index).map_or('z', |index| char::from(b'b'.saturating_add(index)));
-    format!("/dev/vd{letter}")
+pub fn device(guest: &Guest, index: usize) -> String {
+    guest.disk(u8::try_from(index).unwrap_or(u8::MAX))
 }
 
 /// What a guest that hangs is doing: the tasks that wait for something.

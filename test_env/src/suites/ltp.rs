@@ -7,15 +7,120 @@ use anyhow::{bail, Context, Result};
 use super::environment::{device, output, Environment, MOUNT, TREE};
 use super::outcome::{Ended, Outcome, Table};
 use super::Request;
-use crate::guest::Output;
+use crate::guest::{Guest, Output};
 use crate::sys;
 
 /// The disk of the mount, and one that tests make filesystems on themselves; sparse.
 const DISKS: [u64; 2] = [8 << 30, 2 << 30];
 /// What is run if nothing is asked for.
-const DEFAULT_LIST: &str = "fs";
+const DEFAULT: [&str; 3] = ["fs", "fs_perms_simple", FILE_CALLS];
+/// Our word for those tests of the list `syscalls` that are about files and names: the tests
+/// of the calls below.
+const FILE_CALLS: &str = "file-syscalls";
+/// Their names, as tests begin with them.
+const CALLS: &[&str] = &[
+    "access",
+    "chdir",
+    "chmod",
+    "chown",
+    "close",
+    "copy_file_range",
+    "creat",
+    "dup",
+    "faccessat",
+    "fallocate",
+    "fchdir",
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "fchownat",
+    "fcntl",
+    "fdatasync",
+    "fgetxattr",
+    "file_attr",
+    "flistxattr",
+    "flock",
+    "fpathconf",
+    "fremovexattr",
+    "fsetxattr",
+    "fstat",
+    "fstatat",
+    "fstatfs",
+    "fsync",
+    "ftruncate",
+    "futimesat",
+    "getcwd",
+    "getdents",
+    "getxattr",
+    "inotify",
+    "ioctl_fiemap",
+    "lchown",
+    "lgetxattr",
+    "link",
+    "linkat",
+    "listxattr",
+    "llistxattr",
+    "llseek",
+    "lremovexattr",
+    "lseek",
+    "lstat",
+    "mkdir",
+    "mkdirat",
+    "mknod",
+    "mknodat",
+    "mmap",
+    "msync",
+    "name_to_handle_at",
+    "nftw",
+    "open",
+    "open_by_handle_at",
+    "openat",
+    "pathconf",
+    "posix_fadvise",
+    "pread",
+    "preadv",
+    "pwrite",
+    "pwritev",
+    "read",
+    "readahead",
+    "readdir",
+    "readlink",
+    "readlinkat",
+    "readv",
+    "realpath",
+    "removexattr",
+    "rename",
+    "renameat",
+    "rmdir",
+    "sendfile",
+    "setxattr",
+    "splice",
+    "stat",
+    "statfs",
+    "statvfs",
+    "statx",
+    "symlink",
+    "symlinkat",
+    "sync",
+    "sync_file_range",
+    "syncfs",
+    "tee",
+    "truncate",
+    "umask",
+    "unlink",
+    "unlinkat",
+    "ustat",
+    "utime",
+    "utimensat",
+    "utimes",
+    "vmsplice",
+    "write",
+    "writev",
+];
 /// Bits of a test's exit status, from LTP's documentation: it cannot be run here.
 const TCONF: i32 = 32;
+/// The shell's status for a command that is not there: not every tree has every test.
+const NOT_FOUND: i32 = 127;
 
 /// A line of a list.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,17 +129,19 @@ struct Test {
     command: String,
 }
 
-/// Runs the lists that the request names; `list:test` is one test of a list.
+/// Runs the lists that the request names; `list:test` is one test of a list, and
+/// [`FILE_CALLS`] a part of one.
 pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> Result<()> {
     let tree = request.tree.as_deref().context("no tree")?;
     let words = match request.tests.as_slice() {
-        [] => vec![DEFAULT_LIST.to_owned()],
+        [] => DEFAULT.map(str::to_owned).to_vec(),
         words => words.to_vec(),
     };
     let mut tests = Vec::new();
     for word in &words {
         let (list, only) = match word.split_once(':') {
             Some((list, only)) => (list, Some(only)),
+            None if word == FILE_CALLS => ("syscalls", None),
             None => (word.as_str(), None),
         };
         let path = tree.join("runtest").join(list);
@@ -43,7 +150,8 @@ pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> R
         tests.extend(
             parse(&text)
                 .into_iter()
-                .filter(|test| only.is_none_or(|only| test.name == only)),
+                .filter(|test| only.is_none_or(|only| test.name == only))
+                .filter(|test| word != FILE_CALLS || is_about_files(&test.name)),
         );
     }
     if tests.is_empty() {
@@ -54,12 +162,16 @@ pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> R
         let here = match guest.take() {
             Some(guest) => guest,
             None => {
-                let guest = environment.guest(&DISKS)?;
+                let guest = environment.guest(0, &DISKS)?;
                 environment.mount(&guest)?;
                 guest
             }
         };
-        match output(&here, &script(environment, request, &test), request.timeout) {
+        match output(
+            &here,
+            &script(environment, &here, request, &test),
+            request.timeout,
+        ) {
             Ok(result) => {
                 let outcome = judge(&result);
                 table.add(Ended {
@@ -85,11 +197,11 @@ pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> R
 }
 
 /// The test in its environment, in an empty folder that is removed afterwards.
-fn script(environment: &Environment, request: &Request, test: &Test) -> String {
+fn script(environment: &Environment, guest: &Guest, request: &Request, test: &Test) -> String {
     let filesystem = environment.filesystem();
     let limit = request.timeout.as_secs();
     let command = test.command.replace('\'', "'\\''");
-    let scratch = device(1);
+    let scratch = device(guest, 1);
     format!(
         "mkdir -p {MOUNT}/ltp && cd {MOUNT}/ltp && \
          export LTPROOT={TREE} TMPDIR={MOUNT}/ltp PATH=$PATH:{TREE}/testcases/bin LTP_DEV={scratch} \
@@ -97,6 +209,14 @@ fn script(environment: &Environment, request: &Request, test: &Test) -> String {
          timeout --kill-after=10 {limit} bash -c '{command}' 2>&1; status=$?; \
          cd / && rm -rf {MOUNT}/ltp; exit $status"
     )
+}
+
+/// Whether a test, such as `fcntl07_64` or `renameat201`, is one of [`CALLS`].
+fn is_about_files(name: &str) -> bool {
+    CALLS.iter().any(|call| {
+        name.strip_prefix(call)
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    })
 }
 
 /// The tests of a list: a name and a command in each line that is no comment.
@@ -122,13 +242,16 @@ fn judge(output: &Output) -> Outcome {
             let why = why.map_or("it does not say why", |(_, why)| why);
             Outcome::NotRun(why.trim_start_matches([':', ' ']).trim().to_owned())
         }
+        NOT_FOUND if output.text().contains("command not found") => {
+            Outcome::NotRun("the tree does not have its program".to_owned())
+        }
         status => Outcome::Failed(format!("status {status}\n{}", sys::tail(&output.stdout))),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{judge, parse};
+    use super::{is_about_files, judge, parse};
     use crate::guest::Output;
     use crate::suites::outcome::Outcome;
 
@@ -146,6 +269,16 @@ mod tests {
     }
 
     #[test]
+    fn tests_of_calls_are_found_by_name() {
+        for name in ["fcntl07_64", "renameat201", "open14", "ioctl_fiemap01"] {
+            assert!(is_about_files(name), "{name}");
+        }
+        for name in ["open_tree01", "openpty", "readv", "abort01", "fork14"] {
+            assert!(!is_about_files(name), "{name}");
+        }
+    }
+
+    #[test]
     fn the_status_decides() {
         let output = |status, text: &str| Output {
             status,
@@ -157,7 +290,11 @@ mod tests {
             judge(&output(32, "a\nx.c:12: TCONF: no quota here\n")),
             Outcome::NotRun("no quota here".into())
         );
-        for status in [1, 2, 4, 33, 124, 137] {
+        assert!(matches!(
+            judge(&output(127, "bash: line 1: open01: command not found\n")),
+            Outcome::NotRun(_)
+        ));
+        for status in [1, 2, 4, 33, 124, 127, 137] {
             assert!(matches!(judge(&output(status, "")), Outcome::Failed(_)));
         }
     }

@@ -23,6 +23,8 @@ use environment::Environment;
 use expected::Expected;
 use outcome::Table;
 
+use crate::uml::Flavour;
+
 /// A suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Suite {
@@ -58,8 +60,21 @@ pub struct Request {
     pub tests: Vec<String>,
     /// `vexfs`, or a filesystem of the stock kernel to compare with.
     pub filesystem: String,
+    /// User Mode Linux instead of the stock kernel.
+    pub kernel: Option<Flavour>,
+    /// Guests side by side; only xfstests is run in more than one.
+    pub guests: usize,
     /// How long a test may take.
     pub timeout: Duration,
+}
+
+/// Guests side by side if nothing is said: User Mode Linux with one processor each, or one
+/// virtual machine, which has several.
+pub fn usual_guests(kernel: Option<Flavour>) -> usize {
+    match kernel {
+        Some(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        None => 1,
+    }
 }
 
 /// Runs a suite and prints its table. Returns whether nothing failed that is not

@@ -41,7 +41,7 @@ const FOLDER: &str = "tests";
 pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> Result<()> {
     let tree = request.tree.as_deref().context("no tree")?;
     let program = program(tree)?;
-    let guest = environment.guest(&[DISK])?;
+    let guest = environment.guest(0, &[DISK])?;
     environment.mount(&guest)?;
     guest.run(&format!(
         "chmod 755 {MOUNT} && mkdir {MOUNT}/{FOLDER} /tmp/other"

@@ -14,8 +14,10 @@ use crate::sys;
 
 /// The disk, sparse.
 const DISK: u64 = 8 << 30;
-/// Seconds that a stressor runs for.
-const SECONDS: u32 = 5;
+/// Operations of each stressor: it is done when it has done so many ...
+const OPERATIONS: u32 = 200;
+/// ... or after so many seconds, as some do one operation in a minute.
+const SECONDS: u32 = 20;
 
 /// fio's jobs, each written, then read and verified: name and what is special.
 const FIO: &[(&str, &str)] = &[
@@ -80,8 +82,10 @@ pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> R
     let stressors = stressors(&guest.output("stress-ng --class 'filesystem?' 2>&1")?.text());
     ensure!(!stressors.is_empty(), "stress-ng names no stressors");
     for name in stressors {
-        let command =
-            format!("stress-ng --{name} 2 --timeout {SECONDS} --verify --temp-path . --oom-avoid");
+        let command = format!(
+            "stress-ng --{name} 2 --{name}-ops {OPERATIONS} --timeout {SECONDS} --verify \
+             --temp-path . --oom-avoid"
+        );
         work.push((format!("stress_ng.{name}"), command));
     }
     let wanted = |name: &String| {
@@ -108,7 +112,7 @@ pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> R
 }
 
 fn boot(environment: &Environment) -> Result<Guest> {
-    let guest = environment.guest(&[DISK])?;
+    let guest = environment.guest(0, &[DISK])?;
     environment.mount(&guest)?;
     Ok(guest)
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Runs xfstests' `check` in guests: one for as long as it lives, another one for
-//! what is left when a test took it down. `check_output` reads the results.
+//! Runs xfstests' `check` in guests side by side: each for as long as it lives, another one
+//! for what is left when a test took it down. `check_output` reads the results.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Result};
 
@@ -14,47 +15,161 @@ use crate::guest::Guest;
 
 /// Test, scratch and log device, sparse. Some tests want 10 GB of scratch space.
 const DISKS: [u64; 3] = [8 << 30, 12 << 30, 4 << 30];
+/// In the guest's copy of the tree: VexFS among the filesystems whose mkfs takes a number
+/// of 4 KiB blocks after the device. xfstests asks by name, and what it does not know it
+/// does not run: above all, the tests of full filesystems.
+const KNOW_SIZES: &str = "\
+sed -i '/^_try_scratch_mkfs_sized()/,/^}/ s/^\tjfs)$/\tjfs|vexfs)/' common/rc && \
+[ $(grep -c '^\tjfs|vexfs)$' common/rc) = 2 ]";
 /// Where `check` puts its results.
 const RESULTS: &str = "/var/results";
 
-/// Runs the tests that `check` makes of the request's words.
+/// Tests that a guest takes at once: enough for what `check` does once to weigh little.
+const BATCH: usize = 24;
+
+/// Runs the tests that `check` makes of the request's words, in as many guests side by side
+/// as the request says.
 pub fn run(environment: &Environment, request: &Request, table: &mut Table) -> Result<()> {
     let words = if request.tests.is_empty() {
         vec!["-g".to_owned(), "quick".to_owned()]
     } else {
         request.tests.clone()
     };
-    let mut guest = boot(environment)?;
-    let mut left = list(environment, &guest, &words)?;
+    let guest = boot(environment, 0)?;
+    let left = list(environment, &guest, &words)?;
     println!("{} tests", left.len());
-    loop {
-        let ended = pass(environment, request, table, &guest, &left)?;
-        left.retain(|name| !ended.contains(name));
-        if left.is_empty() {
-            return Ok(());
+    let work = Work {
+        environment,
+        request,
+        left: Mutex::new(left.into()),
+        table: Mutex::new(table),
+    };
+    let mut first = Some(guest);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..request.guests.max(1))
+            .map(|number| {
+                let (work, guest) = (&work, first.take());
+                scope.spawn(move || work.perform(number, guest))
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| {
+            let result = worker.join();
+            result.unwrap_or_else(|_| bail!("a worker panicked"))
+        })
+    })
+}
+
+/// What the guests share.
+struct Work<'a> {
+    environment: &'a Environment,
+    request: &'a Request,
+    /// Tests that no guest has taken yet.
+    left: Mutex<VecDeque<String>>,
+    table: Mutex<&'a mut Table>,
+}
+
+impl Work<'_> {
+    /// Runs tests in the guest of this number, and in others after it when a test took it
+    /// down, until none are left.
+    fn perform(&self, number: usize, mut guest: Option<Guest>) -> Result<()> {
+        loop {
+            let mut batch = self.take();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            while !batch.is_empty() {
+                let here = match guest.take() {
+                    Some(guest) => guest,
+                    None => boot(self.environment, number)?,
+                };
+                let (ended, is_well) = self.pass(&here, &batch)?;
+                batch.retain(|name| !ended.contains(name));
+                if is_well {
+                    guest = Some(here);
+                }
+            }
         }
-        drop(guest);
-        guest = boot(environment)?;
+    }
+
+    fn take(&self) -> Vec<String> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = left.len().min(BATCH);
+        left.drain(..count).collect()
+    }
+
+    fn add(&self, test: Ended) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.add(test);
+    }
+
+    /// Runs tests in a guest until all have ended or the guest can not go on. Returns
+    /// those that ended, at least one, and whether the guest is well.
+    fn pass(&self, guest: &Guest, tests: &[String]) -> Result<(HashSet<String>, bool)> {
+        let mut output = CheckOutput::default();
+        let mut all = HashSet::new();
+        let mut running = guest.spawn(&check(self.environment, guest, &tests.join(" ")))?;
+        let mut take = |output: &mut CheckOutput| {
+            for mut test in output.take_ended() {
+                keep(self.environment, guest, &mut test);
+                all.insert(test.name.clone());
+                self.add(test);
+            }
+        };
+        let failure = loop {
+            match guest.wait_output(&mut running, self.request.timeout) {
+                Ok(true) => {
+                    output.push(&running.take_stdout());
+                    take(&mut output);
+                }
+                Ok(false) => break None,
+                Err(error) => {
+                    output.push(&running.take_stdout());
+                    break Some(error);
+                }
+            }
+        };
+        let culprit = output.finish();
+        take(&mut output);
+        match (&failure, culprit) {
+            (Some(error), Some(name)) => {
+                let why = format!("{error:#}\n{}", diagnose(guest));
+                all.insert(name.clone());
+                self.add(Ended {
+                    name,
+                    outcome: Outcome::Failed(why),
+                    seconds: None,
+                });
+            }
+            _ if !all.is_empty() => {}
+            (Some(error), None) => bail!("{error:#}"),
+            (None, _) => bail!("check ran no test:\n{}", output.other()),
+        }
+        Ok((all, failure.is_none()))
     }
 }
 
-fn boot(environment: &Environment) -> Result<Guest> {
-    let guest = environment.guest(&DISKS)?;
+fn boot(environment: &Environment, number: usize) -> Result<Guest> {
+    let guest = environment.guest(number, &DISKS)?;
     let filesystem = environment.filesystem();
     let options = environment.mkfs_options();
+    // User Mode Linux has these built in.
     guest.run(&format!(
-        "mkfs.{filesystem} {options} {} && modprobe -a loop dm-mod dm-flakey dm-log-writes dm-snapshot",
-        device(0)
+        "mkfs.{filesystem} {options} {} && {{ [ ! -d /lib/modules/$(uname -r) ] || \
+         modprobe -a loop dm-mod dm-flakey dm-log-writes dm-snapshot; }}",
+        device(&guest, 0)
     ))?;
+    if filesystem == "vexfs" {
+        guest.run(&format!("cd {TREE} && {KNOW_SIZES}"))?;
+    }
     Ok(guest)
 }
 
 /// `check` with these arguments, in its environment. No udev runs in a guest, so the
 /// device mapper's tools have to make device nodes themselves.
-fn check(environment: &Environment, arguments: &str) -> String {
+fn check(environment: &Environment, guest: &Guest, arguments: &str) -> String {
     let filesystem = environment.filesystem();
     let options = environment.mkfs_options();
-    let [test, scratch, log] = [0, 1, 2].map(device);
+    let [test, scratch, log] = [0, 1, 2].map(|index| device(guest, index));
     format!(
         "cd {TREE} && exec env DM_DISABLE_UDEV=1 FSTYP={filesystem} TEST_DEV={test} TEST_DIR={MOUNT} \
          SCRATCH_DEV={scratch} SCRATCH_MNT=/mnt/scratch LOGWRITES_DEV={log} \
@@ -66,68 +181,16 @@ fn check(environment: &Environment, arguments: &str) -> String {
 /// The names of the tests that `check` would run.
 fn list(environment: &Environment, guest: &Guest, words: &[String]) -> Result<Vec<String>> {
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    let output = guest.output(&check(environment, &format!("-n {}", words.join(" "))))?;
+    let output = guest.output(&check(
+        environment,
+        guest,
+        &format!("-n {}", words.join(" ")),
+    ))?;
     let names = check_output::listed(&output.text());
     if names.is_empty() {
         bail!("check lists no test:\n{}{}", output.text(), output.errors());
     }
     Ok(names)
-}
-
-/// Runs tests in a guest until all have ended or the guest can not go on. Returns
-/// those that ended; at least one does.
-fn pass(
-    environment: &Environment,
-    request: &Request,
-    table: &mut Table,
-    guest: &Guest,
-    tests: &[String],
-) -> Result<HashSet<String>> {
-    let mut output = CheckOutput::default();
-    let mut all = HashSet::new();
-    let mut running = guest.spawn(&check(environment, &tests.join(" ")))?;
-    let mut take = |output: &mut CheckOutput| -> Result<()> {
-        for mut test in output.take_ended() {
-            keep(environment, guest, &mut test);
-            all.insert(test.name.clone());
-            table.add(test);
-        }
-        Ok(())
-    };
-    loop {
-        match guest.wait_output(&mut running, request.timeout) {
-            Ok(true) => {
-                output.push(&running.take_stdout());
-                take(&mut output)?;
-            }
-            Ok(false) => {
-                output.finish();
-                take(&mut output)?;
-                break;
-            }
-            Err(error) => {
-                output.push(&running.take_stdout());
-                let culprit = output.finish();
-                take(&mut output)?;
-                if let Some(name) = culprit {
-                    let why = format!("{error:#}\n{}", diagnose(guest));
-                    all.insert(name.clone());
-                    table.add(Ended {
-                        name,
-                        outcome: Outcome::Failed(why),
-                        seconds: None,
-                    });
-                } else if all.is_empty() {
-                    return Err(error);
-                }
-                break;
-            }
-        }
-    }
-    if all.is_empty() {
-        bail!("check ran no test:\n{}", output.other());
-    }
-    Ok(all)
 }
 
 /// Keeps what a failed test left behind, and says where.

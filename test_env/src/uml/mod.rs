@@ -36,6 +36,8 @@ pub enum Flavour {
     Debug,
     /// Measuring: no checks, and the file systems to compare with.
     Bench,
+    /// The suites of others: what they ask for, lockdep, and nothing that slows memory down.
+    Suites,
 }
 
 impl Flavour {
@@ -44,6 +46,7 @@ impl Flavour {
         match self {
             Self::Debug => "debug",
             Self::Bench => "bench",
+            Self::Suites => "suites",
         }
     }
 
@@ -52,6 +55,7 @@ impl Flavour {
         let own = match self {
             Self::Debug => include_str!("../../debug/debug.config"),
             Self::Bench => include_str!("../../debug/bench.config"),
+            Self::Suites => include_str!("../../debug/suites.config"),
         };
         format!("{COMMON}{own}")
     }
@@ -241,7 +245,7 @@ mod tests {
 
     #[test]
     fn no_flavour_asks_for_the_same_twice() {
-        for flavour in [Flavour::Debug, Flavour::Bench] {
+        for flavour in [Flavour::Debug, Flavour::Bench, Flavour::Suites] {
             let text = flavour.configuration();
             let mut names: Vec<&str> = text
                 .lines()
