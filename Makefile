@@ -2,7 +2,7 @@
 # What people type. The work is done by cargo, by Kbuild (fs/Kbuild), and by
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
-.PHONY: all tools module test test-dkms test-debug bench-kernel bench-ann matrix demo shell check clean help toolchain \
+.PHONY: all tools module test test-arm64 test-dkms test-debug bench-kernel bench-ann matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
 	xfstests pjdfstest ltp test-stress packer
 .DEFAULT_GOAL := all
@@ -22,6 +22,9 @@ test: toolchain ## All tests: the workspace's, then those in guests
 
 matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=name for one)
 	$(XTASK) matrix $(if $(KERNEL),--kernel $(KERNEL))
+
+test-arm64: toolchain ## Tests of the vector code for 64-bit ARM, emulated
+	$(XTASK) test-arm64
 
 test-dkms: toolchain ## The module through make install-dkms and DKMS, in a guest
 	$(XTASK) test-dkms
@@ -141,4 +144,4 @@ toolchain:
 	@test_env/bootstrap.sh
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 26
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 26

@@ -186,6 +186,7 @@ struct vexfs_search {
 #define VEXFS_ISA_PORTABLE 0
 #define VEXFS_ISA_AVX2 1
 #define VEXFS_ISA_AVX512 2
+#define VEXFS_ISA_NEON 3
 
 struct vexfs_stats {
 	__u32 size;

@@ -19,8 +19,6 @@
 #include <linux/uidgid.h>
 #include <linux/uio.h>
 #include <linux/user_namespace.h>
-#include <asm/cpufeature.h>
-#include <asm/fpu/api.h>
 
 #include "helpers.h"
 
@@ -336,33 +334,6 @@ struct iomap_ioend *rvfs_ioend_of(struct bio *bio) { return iomap_ioend_from_bio
 int rvfs_bio_error(struct bio *bio) { return blk_status_to_errno(bio->bi_status); }
 struct file *rvfs_fault_file(struct vm_fault *fault) { return fault->vma->vm_file; }
 void rvfs_file_accessed(struct file *file) { file_accessed(file); }
-
-bool rvfs_fpu_usable(void) { return irq_fpu_usable(); }
-void rvfs_fpu_begin(void) { kernel_fpu_begin(); }
-void rvfs_fpu_end(void) { kernel_fpu_end(); }
-
-/* Under User Mode Linux the host saves every register that its processor has. */
-#ifdef CONFIG_UML
-#define SAVES(mask) true
-#else
-#define SAVES(mask) cpu_has_xfeatures(mask, NULL)
-#endif
-
-bool rvfs_cpu_has_avx2(void)
-{
-	return boot_cpu_has(X86_FEATURE_AVX2) && boot_cpu_has(X86_FEATURE_FMA) &&
-	       boot_cpu_has(X86_FEATURE_POPCNT) &&
-	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM);
-}
-
-bool rvfs_cpu_has_avx512(void)
-{
-	return boot_cpu_has(X86_FEATURE_AVX512F) && boot_cpu_has(X86_FEATURE_AVX512BW) &&
-	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512DQ) &&
-	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512);
-}
-
-bool rvfs_cpu_has_f16c(void) { return boot_cpu_has(X86_FEATURE_F16C); }
 
 bool rvfs_caller_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid)
 {

@@ -131,13 +131,14 @@ int rvfs_bio_error(struct bio *bio);
 struct file *rvfs_fault_file(struct vm_fault *fault);
 void rvfs_file_accessed(struct file *file);
 
-/* processor */
+/* vector registers: simd/ */
 bool rvfs_fpu_usable(void);
 void rvfs_fpu_begin(void);
 void rvfs_fpu_end(void);
+#ifdef CONFIG_X86
 bool rvfs_cpu_has_avx2(void);
 bool rvfs_cpu_has_avx512(void);
-bool rvfs_cpu_has_f16c(void);
+#endif
 
 /* the current task */
 bool rvfs_caller_ids(struct mnt_idmap *idmap, u32 *uid, u32 *gid);

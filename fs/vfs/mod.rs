@@ -35,7 +35,6 @@
 //! | [`open_file`] | [`OpenFile`]: files named by descriptor |
 //! | [`caller`] | who the current task is: ids, groups, capabilities |
 //! | [`simd`] | [`KernelFpu`]: the vector unit for crate `vector` |
-//! | [`cpu`] | sections that may use vector registers, features of the processor |
 //! | [`task`] | signals, rescheduling, allocation scopes, permissions, time |
 //! | [`checksum`] | the kernel's CRC-32 |
 //! | `bindings` | generated: what the `kernel` crate has no bindings for |
@@ -78,7 +77,6 @@ mod borrow;
 pub(crate) mod buffer;
 pub(crate) mod caller;
 pub(crate) mod checksum;
-pub(crate) mod cpu;
 pub(crate) mod device;
 pub(crate) mod dir;
 pub(crate) mod export;

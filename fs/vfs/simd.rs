@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The kernel's vector unit for the mathematics of crate `vector`, whose kernels are linked in from the object that is compiled for it.
+//!
+//! What a processor offers, and how the kernel lends its registers, is different for every architecture: `simd/x86.rs` and `simd/arm64.rs`, each
+//! with the C file of the same name. Nothing here touches a vector register itself.
 
-use super::cpu;
+use super::bindings;
 use core::cell::Cell;
 use vector::{Compute, Fpu, Isa};
+
+#[cfg(target_arch = "aarch64")]
+mod arm64;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+use arm64::best;
+#[cfg(target_arch = "x86_64")]
+use x86::best;
 
 /// Floating-point time from the kernel: each [`Compute::with_fpu`] is one section in which nothing is preempted.
 pub(crate) struct KernelFpu {
@@ -15,18 +28,9 @@ pub(crate) struct KernelFpu {
 impl KernelFpu {
     /// With the best instruction set of this processor.
     pub(crate) fn new() -> Self {
-        let features = cpu::features();
-        let avx2 = features.avx2 && features.f16c;
-        let isa = if avx2 && features.avx512 {
-            Isa::Avx512
-        } else if avx2 {
-            Isa::Avx2
-        } else {
-            Isa::Portable
-        };
-        // INVARIANT: Just asked.
+        // INVARIANT: The architecture's `best` promises it.
         Self {
-            isa,
+            isa: best(),
             refused: Cell::new(false),
         }
     }
@@ -45,10 +49,27 @@ impl KernelFpu {
 impl Compute for KernelFpu {
     fn with_fpu(&self, run: &mut dyn FnMut(&Fpu)) {
         // SAFETY: The value is only used inside the section, where the registers are ours; the processor has the features by the invariant of
-        // `KernelFpu`. `kernel_fpu_begin` gives MXCSR its default.
-        let done = cpu::with_fpu(|| run(&unsafe { Fpu::claim(self.isa) }));
+        // `KernelFpu`. Rounding is the default one in a section.
+        let done = section(|| run(&unsafe { Fpu::claim(self.isa) }));
         if done.is_none() {
             self.refused.set(true);
         }
     }
+}
+
+/// Runs `work` where vector registers may be used, or gives `None` where they may not (an interrupt that came into such a section).
+///
+/// `work` cannot be preempted and must not sleep: no allocation that waits, no lock that sleeps, no user memory. Keep it to some
+/// tens of microseconds and call [`super::task::cond_resched`] between.
+fn section<R>(work: impl FnOnce() -> R) -> Option<R> {
+    // SAFETY: A query of this processor's state.
+    if !unsafe { bindings::rvfs_fpu_usable() } {
+        return None;
+    }
+    // SAFETY: The registers are usable here, as was just asked, and the section is ended below; a panic in `work` does not unwind.
+    unsafe { bindings::rvfs_fpu_begin() };
+    let result = work();
+    // SAFETY: Pairs with the begin above, on the same processor, as preemption is off.
+    unsafe { bindings::rvfs_fpu_end() };
+    Some(result)
 }

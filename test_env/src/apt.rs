@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 
+use crate::architecture::{Architecture, HOST};
 use crate::{cache, project, sys};
 
 /// A release of Debian, with the suites that are used together.
@@ -70,7 +71,6 @@ const FETCHING: &[&str] = &[
     "Acquire::https::Proxy",
 ];
 
-const ARCHITECTURE: &str = "amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// How old the lists may be before they are fetched again.
 const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
@@ -78,6 +78,7 @@ const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
 /// Debian's package lists.
 pub struct Apt {
     distribution: &'static Distribution,
+    architecture: &'static Architecture,
     folder: PathBuf,
 }
 
@@ -90,23 +91,41 @@ impl Apt {
         Self::of(&TRIXIE, refresh)
     }
 
-    /// Opens the lists of a distribution, fetched anew when they are older than a day or when
+    /// The lists of this machine's architecture; see [`of_architecture`](Self::of_architecture).
+    ///
+    /// # Errors
+    /// As `of_architecture`.
+    pub fn of(distribution: &'static Distribution, refresh: bool) -> Result<Self> {
+        Self::of_architecture(distribution, HOST, refresh)
+    }
+
+    /// Opens the lists of a distribution for an architecture (names of packages are those of
+    /// that architecture, and `name:amd64` those of this machine's), fetched anew when they are older than a day or when
     /// `refresh` asks for it. Without network, lists that exist are used.
     ///
     /// # Errors
     /// There are no lists yet and they cannot be fetched.
-    pub fn of(distribution: &'static Distribution, refresh: bool) -> Result<Self> {
-        let _lock = cache::lock(distribution.folder)?;
-        let folder = project::cache()?.join(distribution.folder);
+    pub fn of_architecture(
+        distribution: &'static Distribution,
+        architecture: &'static Architecture,
+        refresh: bool,
+    ) -> Result<Self> {
+        let name = match architecture.is_foreign() {
+            true => format!("{}-{}", distribution.folder, architecture.debian),
+            false => distribution.folder.to_owned(),
+        };
+        let _lock = cache::lock(&name)?;
+        let folder = project::cache()?.join(&name);
         for name in ["state/lists/partial", "cache/archives/partial", "etc"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
         let apt = Self {
             distribution,
+            architecture,
             folder,
         };
         std::fs::write(apt.folder.join("state/status"), "")?;
-        let sources = sources(distribution);
+        let sources = sources(distribution, architecture);
         // Other sources, other lists: the stamp is named in the sources file.
         let stamp = apt.folder.join("fetched");
         let known = std::fs::read_to_string(apt.sources_file()).unwrap_or_default();
@@ -137,6 +156,11 @@ impl Apt {
     /// Whose lists these are.
     pub fn distribution(&self) -> &'static Distribution {
         self.distribution
+    }
+
+    /// For which architecture.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
     }
 
     /// How the host fetches packages, as options of apt.
@@ -195,7 +219,7 @@ impl Apt {
     pub fn kernel(&self, choice: Choice) -> Result<(String, String)> {
         match choice {
             Choice::Newest(suite) => {
-                let meta = format!("linux-image-cloud-{ARCHITECTURE}");
+                let meta = format!("linux-image-cloud-{}", self.architecture.debian);
                 let text = self.show(&format!("{meta}/{suite}"))?;
                 newest_image(&text)
                     .with_context(|| format!("{meta} of {suite} depends on no image"))
@@ -210,7 +234,7 @@ impl Apt {
             self.command("apt-cache")
                 .args(["pkgnames", &format!("{prefix}{series}")]),
         )?;
-        let flavour = format!("-cloud-{ARCHITECTURE}");
+        let flavour = format!("-cloud-{}", self.architecture.debian);
         let mut best: Option<(String, String)> = None;
         for name in names.lines().filter(|name| name.ends_with(&flavour)) {
             let release = name.trim_start_matches(prefix);
@@ -280,8 +304,8 @@ impl Apt {
         let mut command = Command::new(program);
         let folder = self.folder.display();
         for option in [
-            format!("APT::Architecture={ARCHITECTURE}"),
-            format!("APT::Architectures={ARCHITECTURE}"),
+            format!("APT::Architecture={}", self.architecture.debian),
+            format!("APT::Architectures={}", architectures(self.architecture)),
             "APT::Sandbox::User=root".to_owned(),
             format!("Dir::State={folder}/state"),
             format!("Dir::State::status={folder}/state/status"),
@@ -339,13 +363,22 @@ fn is_newer(a: &str, b: &str) -> Result<bool> {
     Ok(status.success())
 }
 
+/// The architectures that the lists are fetched for: a foreign kernel's tools for building
+/// are this machine's.
+fn architectures(architecture: &Architecture) -> String {
+    match architecture.is_foreign() {
+        true => format!("{},{}", architecture.debian, HOST.debian),
+        false => architecture.debian.to_owned(),
+    }
+}
+
 /// The sources list: `$VEXFS_DEBIAN_MIRROR`, or Debian's own address.
-fn sources(distribution: &Distribution) -> String {
+fn sources(distribution: &Distribution, architecture: &Architecture) -> String {
     let mirror = std::env::var("VEXFS_DEBIAN_MIRROR")
         .unwrap_or_else(|_| "http://deb.debian.org/debian".to_owned());
     let security = std::env::var("VEXFS_DEBIAN_SECURITY_MIRROR")
         .unwrap_or_else(|_| "http://deb.debian.org/debian-security".to_owned());
-    let options = format!("[arch={ARCHITECTURE} signed-by={KEYRING}]");
+    let options = format!("[arch={} signed-by={KEYRING}]", architectures(architecture));
     let line = |mirror: &str, suite: &str| format!("deb {options} {mirror} {suite} main\n");
     let mut text = line(&mirror, distribution.suite);
     for suite in distribution.more {
@@ -360,6 +393,7 @@ fn sources(distribution: &Distribution) -> String {
 #[cfg(test)]
 mod tests {
     use super::{fetching, field, is_newer, newest_image, sources, SID, TRIXIE};
+    use crate::architecture::{AMD64, ARM64};
 
     const META: &str = "Package: linux-image-cloud-amd64\nVersion: 7.2.13-1\n\
         Depends: linux-base-cloud-amd64 (= 7.2.13-1), linux-image-7.2.13+deb14-cloud-amd64 (= 7.2.13-1)\n\n\
@@ -392,7 +426,7 @@ mod tests {
 
     #[test]
     fn sources_name_every_suite() {
-        let trixie = sources(&TRIXIE);
+        let trixie = sources(&TRIXIE, &AMD64);
         for suite in [
             "trixie",
             "trixie-updates",
@@ -401,7 +435,9 @@ mod tests {
         ] {
             assert!(trixie.contains(&format!(" {suite} main\n")), "{trixie}");
         }
-        assert_eq!(sources(&SID).lines().count(), 2);
+        let sid = sources(&SID, &ARM64);
+        assert_eq!(sid.lines().count(), 2);
+        assert_eq!(sid.matches("[arch=arm64,amd64 ").count(), 2, "{sid}");
     }
 
     #[test]

@@ -56,16 +56,26 @@ impl Root {
     /// mmdebstrap fails; the end of its output is in the error.
     pub fn create(apt: &Apt, path: PathBuf, packages: &[String], log: &Path) -> Result<Self> {
         sys::run_logged(
-            sys::as_root("mmdebstrap")
-                .args(["--mode=root", "--variant=minbase", "--architectures=amd64"])
-                .args([
-                    "--aptopt=APT::Install-Recommends false",
-                    "--skip=check/empty",
-                    // What a crash spoils is not marked complete, and made anew.
-                    "--dpkgopt=force-unsafe-io",
-                ])
-                .args(apt.fetching()?.iter().map(|o| format!("--aptopt={o}")))
-                .arg(format!("--include={}", packages.join(",")))
+            debootstrap(apt, "minbase", packages)?
+                // What a crash spoils is not marked complete, and made anew.
+                .arg("--dpkgopt=force-unsafe-io")
+                .arg(apt.distribution().suite)
+                .arg(&path)
+                .arg(apt.sources_file()),
+            log,
+        )?;
+        Ok(Self::at(path))
+    }
+
+    /// Unpacks packages, and those that they depend on, into a root at `path` for an
+    /// architecture whose programs this machine cannot run: none is configured, and
+    /// there are no packages but these.
+    ///
+    /// # Errors
+    /// mmdebstrap fails; the end of its output is in the error.
+    pub fn extract(apt: &Apt, path: PathBuf, packages: &[String], log: &Path) -> Result<Self> {
+        sys::run_logged(
+            debootstrap(apt, "extract", packages)?
                 .arg(apt.distribution().suite)
                 .arg(&path)
                 .arg(apt.sources_file()),
@@ -127,4 +137,20 @@ impl Root {
         ]);
         command
     }
+}
+
+/// mmdebstrap without its last arguments: suite, root and sources.
+fn debootstrap(apt: &Apt, variant: &str, packages: &[String]) -> Result<Command> {
+    let mut command = sys::as_root("mmdebstrap");
+    command
+        .arg("--mode=root")
+        .arg(format!("--variant={variant}"))
+        .arg(format!("--architectures={}", apt.architecture().debian))
+        .args([
+            "--aptopt=APT::Install-Recommends false",
+            "--skip=check/empty",
+        ])
+        .args(apt.fetching()?.iter().map(|o| format!("--aptopt={o}")))
+        .arg(format!("--include={}", packages.join(",")));
+    Ok(command)
 }

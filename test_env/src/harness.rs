@@ -9,10 +9,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
+use crate::apt::Apt;
+use crate::architecture::ARM64;
 use crate::guest::Setup;
+use crate::kernel::{Kernel, ON_ARM64};
 use crate::report::{Count, Report};
 use crate::uml::Flavour;
-use crate::{project, suite, tools};
+use crate::{cross, host, project, suite, tools};
 
 /// What guest tests are given.
 pub struct Context {
@@ -71,6 +74,41 @@ pub fn host_tests() -> Result<Count> {
     if !status.success() && count.failed == 0 {
         println!("cargo test: {status}, though no test failed");
         count.failed = 1;
+    }
+    Ok(count)
+}
+
+/// Runs the tests of the crate `vector`, whose code depends on the architecture, as programs
+/// for 64-bit ARM, which QEMU emulates.
+///
+/// # Errors
+/// They cannot be built, or one cannot be started.
+pub fn arm64_tests() -> Result<Count> {
+    host::prepare()?;
+    host::prepare_programs(&ARM64)?;
+    let apt = Apt::of_architecture(ON_ARM64.distribution, &ARM64, false)?;
+    let kernel = Kernel::of(&ON_ARM64, &apt)?;
+    let mut count = Count::default();
+    for program in cross::tests(&kernel, "vector")? {
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        println!("\n{name}");
+        let output = Command::new(ARM64.qemu_user)
+            .arg(&program)
+            .current_dir(project::root().join("vector"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start {}", ARM64.qemu_user))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        print!("{text}");
+        let here = text
+            .lines()
+            .fold(Count::default(), |sum, line| sum.plus(cargo_line(line)));
+        count = count.plus(here);
+        if !output.status.success() && here.failed == 0 {
+            println!("{name}: {}, though no test failed", output.status);
+            count.failed += 1;
+        }
     }
     Ok(count)
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{bail, Context, Result};
 
+use crate::architecture::Architecture;
 use crate::sys;
 
 /// A program or file of the host, and the package that brings it.
@@ -61,6 +62,28 @@ pub fn prepare() -> Result<()> {
     install_missing(NEEDS)
 }
 
+/// Installs what guests of an architecture need beside that.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_guests(architecture: &Architecture) -> Result<()> {
+    match sys::have(architecture.qemu) {
+        true => Ok(()),
+        false => install(&[architecture.qemu_package]),
+    }
+}
+
+/// Installs what running an architecture's programs needs.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_programs(architecture: &Architecture) -> Result<()> {
+    match sys::have(architecture.qemu_user) {
+        true => Ok(()),
+        false => install(&["qemu-user"]),
+    }
+}
+
 /// Installs what the static checks need when it is missing: shellcheck, rustfmt and
 /// clippy.
 ///
@@ -105,9 +128,13 @@ fn install_missing(needs: &[Need]) -> Result<()> {
         .filter(|need| !(need.found)())
         .map(|need| need.package)
         .collect();
-    if missing.is_empty() {
-        return Ok(());
+    match missing.is_empty() {
+        true => Ok(()),
+        false => install(&missing),
     }
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if !sys::have("apt-get") {
         bail!(
             "missing: {} (and there is no apt-get to install them with)",
@@ -130,7 +157,7 @@ fn install_missing(needs: &[Need]) -> Result<()> {
     sys::run_logged(
         apt()
             .args(["install", "--no-install-recommends"])
-            .args(&missing),
+            .args(missing),
         &log,
     )
     .with_context(|| format!("cannot install {}", missing.join(", ")))

@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 
 use crate::apt::{Apt, Choice, Distribution, TRIXIE};
+use crate::architecture::{Architecture, ARM64, HOST};
 use crate::chroot::{Bind, Root};
 use crate::{cache, project, sys};
 
@@ -20,6 +21,11 @@ use crate::{cache, project, sys};
 const RECIPE: &str = "kernel environment 2";
 /// As above.
 const ROOT_RECIPE: &str = "build root 1";
+
+/// The beginning of the package of the programs that the kernel's build uses.
+const KBUILD: &str = "linux-kbuild-";
+/// Rust's standard library, for an architecture.
+const RUST_LIBRARY: &str = "libstd-rust-dev";
 
 /// What builds kernels and modules, beside the compiler that the headers ask for.
 const PACKAGES: &[&str] = &[
@@ -52,6 +58,8 @@ pub struct Variety {
     pub name: &'static str,
     /// Whose compilers built it.
     pub distribution: &'static Distribution,
+    /// What it runs on.
+    pub architecture: &'static Architecture,
     /// Which of the kernels there.
     pub choice: Choice,
     /// Whether its unpacked source is kept, which is large.
@@ -62,14 +70,24 @@ pub struct Variety {
 pub const DEFAULT: Variety = Variety {
     name: "trixie-backports",
     distribution: &TRIXIE,
+    architecture: HOST,
     choice: Choice::Newest("trixie-backports"),
     keep_source: true,
+};
+
+/// The same for 64-bit ARM.
+pub const ON_ARM64: Variety = Variety {
+    name: "arm64",
+    architecture: &ARM64,
+    keep_source: false,
+    ..DEFAULT
 };
 
 /// A kernel with everything needed to build a module for it.
 pub struct Kernel {
     folder: PathBuf,
     release: String,
+    architecture: &'static Architecture,
     build_root: PathBuf,
 }
 
@@ -82,7 +100,7 @@ impl Kernel {
         Self::of(&DEFAULT, apt)
     }
 
-    /// A kernel of the distribution whose lists are given, prepared if it is not in
+    /// A kernel of the distribution and architecture whose lists are given, prepared if it is not in
     /// the cache.
     ///
     /// # Errors
@@ -103,15 +121,32 @@ impl Kernel {
             let kernel = Self {
                 folder: folder.to_owned(),
                 release: release.clone(),
+                architecture: apt.architecture(),
                 build_root: build_root.clone(),
             };
-            kernel.make(apt, &version, &packages, variety.keep_source)
+            kernel.make(apt, &version, &packages, &compiler, variety.keep_source)
         })?;
         Ok(Self {
             folder,
             release,
+            architecture: apt.architecture(),
             build_root,
         })
+    }
+
+    /// The C compiler of its architecture that the configuration names, in the build root.
+    ///
+    /// # Errors
+    /// As [`compilers`](Self::compilers).
+    pub fn cross_compiler(&self) -> Result<String> {
+        let (_, compiler) = self.compilers()?;
+        let name = compiler.split(' ').next().unwrap_or_default();
+        Ok(format!("{}-{name}", self.architecture.gnu))
+    }
+
+    /// What it runs on.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
     }
 
     /// What `uname -r` prints.
@@ -168,7 +203,8 @@ impl Kernel {
         let path = self.headers().join(".config");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        compilers(&text).with_context(|| format!("{} names no compilers", path.display()))
+        compilers(&text, self.architecture)
+            .with_context(|| format!("{} names no compilers", path.display()))
     }
 
     /// `make` for an external module in `source`, objects in `objects`; both must
@@ -186,6 +222,26 @@ impl Kernel {
         Ok(command)
     }
 
+    /// How the kernel's build is told of another architecture; the headers of one know theirs.
+    fn variables(&self, compiler: &str) -> Vec<String> {
+        let architecture = self.architecture;
+        if !architecture.is_foreign() {
+            return Vec::new();
+        }
+        let mut variables = vec![
+            format!("ARCH={}", architecture.kernel),
+            format!("CROSS_COMPILE={}-", architecture.gnu),
+            format!("HOSTCC={compiler}"),
+        ];
+        variables.extend(
+            architecture
+                .variables
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        );
+        variables
+    }
+
     /// What the packages of headers and source were unpacked to.
     fn packages(&self) -> PathBuf {
         self.folder.join("packages")
@@ -197,8 +253,16 @@ impl Kernel {
             .join(format!("linux-headers-{}", self.release))
     }
 
-    /// Fills the cache entry; `packages` are those that the headers depend on.
-    fn make(&self, apt: &Apt, version: &str, packages: &[String], keep_source: bool) -> Result<()> {
+    /// Fills the cache entry; `packages` are those that the headers depend on, with `compiler`
+    /// among them.
+    fn make(
+        &self,
+        apt: &Apt,
+        version: &str,
+        packages: &[String],
+        compiler: &str,
+        keep_source: bool,
+    ) -> Result<()> {
         let log = self.folder.join("log");
         let release = &self.release;
         eprintln!("preparing headers, source and image of Linux {release}");
@@ -209,7 +273,11 @@ impl Kernel {
             packages
                 .iter()
                 .filter(|name| is_for_building(name))
-                .cloned(),
+                .map(|name| match self.architecture.is_foreign() {
+                    // Its programs run on this machine.
+                    true if name.starts_with(KBUILD) => format!("{name}:{}", HOST.debian),
+                    _ => name.clone(),
+                }),
         );
         std::fs::create_dir(self.packages())?;
         let wanted: Vec<String> = wanted.iter().map(with_version).collect();
@@ -242,7 +310,9 @@ impl Kernel {
         let scripts = project::root().join("dkms");
         let root = self.root()?.with([(scripts.clone(), scripts.clone())]);
         sys::run_logged(
-            root.command(&scripts.join("kernel-tree.sh").to_string_lossy())
+            root.command("env")
+                .args(self.variables(compiler))
+                .arg(scripts.join("kernel-tree.sh"))
                 .arg(Path::new("/usr/src").join(format!("linux-headers-{release}")))
                 .arg(&unpacked)
                 .arg(self.folder.join("tree")),
@@ -256,19 +326,42 @@ impl Kernel {
     }
 }
 
-/// The root with compilers for the kernels of a distribution.
+/// The root with compilers for the kernels of a distribution, and for an architecture's
+/// programs if it is not this machine's.
 fn build_root(apt: &Apt, compiler: &str) -> Result<PathBuf> {
+    let architecture = apt.architecture();
+    let suite = apt.distribution().suite;
+    let cross_compiler = format!("{compiler}-{}", architecture.gnu);
     let mut packages = vec![compiler];
     packages.extend(PACKAGES);
-    let versions = apt.versions(&packages)?;
-    let mut inputs = vec![ROOT_RECIPE.to_owned(), apt.distribution().suite.to_owned()];
-    inputs.extend(versions);
+    if !architecture.is_foreign() {
+        let mut inputs = vec![ROOT_RECIPE.to_owned(), suite.to_owned()];
+        inputs.extend(apt.versions(&packages)?);
+        return cache::entry("build-root", &inputs, |folder| {
+            eprintln!("preparing a build root of {suite}");
+            make_root(apt, folder, &packages)
+        });
+    }
+    let host = Apt::of(apt.distribution(), false)?;
+    packages.push(&cross_compiler);
+    packages.extend(architecture.packages);
+    // Rust's standard library is the one package of that architecture.
+    let library = apt.versions(&[RUST_LIBRARY])?;
+    let name = format!("{suite} for {}", architecture.debian);
+    let mut inputs = vec![ROOT_RECIPE.to_owned(), name.clone()];
+    inputs.extend(host.versions(&packages)?);
+    inputs.extend(library.iter().cloned());
     cache::entry("build-root", &inputs, |folder| {
-        eprintln!("preparing a build root of {}", apt.distribution().suite);
-        let packages: Vec<String> = packages.iter().map(|&name| name.to_owned()).collect();
-        Root::create(apt, folder.join("root"), &packages, &folder.join("log"))?;
-        Ok(())
+        eprintln!("preparing a build root of {name}");
+        make_root(&host, folder, &packages)?;
+        apt.unpack(&library, &folder.join("root"), &folder.join("log"))
     })
+}
+
+fn make_root(apt: &Apt, folder: &Path, packages: &[&str]) -> Result<()> {
+    let packages: Vec<String> = packages.iter().map(|&name| name.to_owned()).collect();
+    Root::create(apt, folder.join("root"), &packages, &folder.join("log"))?;
+    Ok(())
 }
 
 /// The package of the C compiler among those that headers depend on: `gcc-14` or,
@@ -286,11 +379,11 @@ fn compiler(packages: &[String]) -> Option<String> {
 
 /// Whether a package that headers depend on is a part of them.
 fn is_for_building(package: &str) -> bool {
-    package.starts_with("linux-headers-") || package.starts_with("linux-kbuild-")
+    package.starts_with("linux-headers-") || package.starts_with(KBUILD)
 }
 
 /// The versions of rustc and of the C compiler in a configuration.
-fn compilers(config: &str) -> Option<(String, String)> {
+fn compilers(config: &str, architecture: &Architecture) -> Option<(String, String)> {
     let value = |name: &str| {
         config.lines().find_map(|line| {
             line.strip_prefix(name)?
@@ -301,7 +394,10 @@ fn compilers(config: &str) -> Option<(String, String)> {
     let rustc = value("CONFIG_RUSTC_VERSION_TEXT")?;
     let rustc = rustc.strip_prefix("rustc ")?.split(' ').next()?;
     let c = value("CONFIG_CC_VERSION_TEXT")?;
-    let name = c.split(' ').next()?.trim_start_matches("x86_64-linux-gnu-");
+    let name = c.split(' ').next()?;
+    let name = name
+        .trim_start_matches(architecture.gnu)
+        .trim_start_matches('-');
     let version = c.rsplit(' ').next()?;
     Some((rustc.to_owned(), format!("{name} {version}")))
 }
@@ -321,6 +417,7 @@ mod tests {
     use std::process::{Command, Output};
 
     use super::{compiler, compilers, is_for_building, series};
+    use crate::architecture::{AMD64, ARM64};
 
     /// The crates whose exports are compared.
     const EXPORTING_CRATES: [&str; 4] = ["core", "bindings", "kernel", "helpers"];
@@ -368,8 +465,10 @@ mod tests {
         let config = "CONFIG_CC_VERSION_TEXT=\"x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0\"\n\
             CONFIG_RUSTC_VERSION_TEXT=\"rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)\"\n";
         let expected = ("1.85.1".to_owned(), "gcc-14 14.2.0".to_owned());
-        assert_eq!(compilers(config), Some(expected));
-        assert_eq!(compilers("CONFIG_X=y\n"), None);
+        assert_eq!(compilers(config, &AMD64), Some(expected.clone()));
+        let config = config.replace("x86_64-linux-gnu-", "aarch64-linux-gnu-");
+        assert_eq!(compilers(&config, &ARM64), Some(expected));
+        assert_eq!(compilers("CONFIG_X=y\n", &AMD64), None);
     }
 
     #[test]

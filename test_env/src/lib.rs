@@ -7,10 +7,12 @@
 //! to use the project's products, and may not reach into their sources.
 
 pub mod apt;
+pub mod architecture;
 pub mod cache;
 pub mod check;
 pub mod chroot;
 pub mod cpio;
+pub mod cross;
 pub mod demo;
 pub mod dkms;
 pub mod guest;

@@ -5,15 +5,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::apt::{Apt, Choice, FORKY, SID, TRIXIE};
+use crate::architecture::HOST;
 use crate::guest::Setup;
-use crate::kernel::{Kernel, Variety, DEFAULT};
+use crate::kernel::{Kernel, Variety, DEFAULT, ON_ARM64};
 use crate::suite::smoke;
 use crate::{host, module, project, tools};
 
@@ -23,27 +23,32 @@ const KERNELS: &[Variety] = &[
     Variety {
         name: "trixie-backports-7.2",
         distribution: &TRIXIE,
+        architecture: HOST,
         choice: Choice::Series("7.2"),
         keep_source: false,
     },
     Variety {
         name: "forky",
         distribution: &FORKY,
+        architecture: HOST,
         choice: Choice::Newest("forky"),
         keep_source: false,
     },
     Variety {
         name: "sid",
         distribution: &SID,
+        architecture: HOST,
         choice: Choice::Newest("sid"),
         keep_source: false,
     },
     Variety {
         name: "experimental",
         distribution: &SID,
+        architecture: HOST,
         choice: Choice::Newest("experimental"),
         keep_source: false,
     },
+    ON_ARM64,
 ];
 
 /// Kernels at a time: a guest has two processors.
@@ -72,7 +77,7 @@ struct Row {
 /// writes it into the document if `write` is set. False if a kernel failed.
 ///
 /// # Errors
-/// The tools do not build, the name fits no kernel, or the table cannot be written.
+/// The name fits no kernel, or the table cannot be written.
 pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
     let wanted: Vec<&Variety> = KERNELS
         .iter()
@@ -83,7 +88,6 @@ pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
         bail!("no such kernel; there are {}", names.join(", "));
     }
     host::prepare()?;
-    let bin = tools::build()?;
     let rows = Mutex::new(Vec::new());
     let queue = Mutex::new(wanted.iter().enumerate());
     std::thread::scope(|scope| {
@@ -91,7 +95,7 @@ pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
             scope.spawn(|| loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((number, variety)) = next else { break };
-                let row = row(variety, &bin);
+                let row = row(variety);
                 announce(&row);
                 rows.lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -116,21 +120,22 @@ pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
 }
 
 /// Does everything for one kernel.
-fn row(variety: &Variety, bin: &Path) -> Row {
+fn row(variety: &Variety) -> Row {
     let start = Instant::now();
     let mut row = Row {
         name: variety.name.to_owned(),
         ..Row::default()
     };
-    if let Err(error) = fill(variety, bin, &mut row) {
+    if let Err(error) = fill(variety, &mut row) {
         row.failure = Some(format!("{error:#}"));
     }
     row.seconds = start.elapsed().as_secs();
     row
 }
 
-fn fill(variety: &Variety, bin: &Path, row: &mut Row) -> Result<()> {
-    let apt = Apt::of(variety.distribution, false)?;
+fn fill(variety: &Variety, row: &mut Row) -> Result<()> {
+    let apt = Apt::of_architecture(variety.distribution, variety.architecture, false)?;
+    host::prepare_guests(variety.architecture)?;
     let kernel = Kernel::of(variety, &apt).context("the kernel cannot be prepared")?;
     row.release = kernel.release().to_owned();
     (row.rustc, row.compiler) = kernel.compilers()?;
@@ -138,8 +143,10 @@ fn fill(variety: &Variety, bin: &Path, row: &mut Row) -> Result<()> {
     let module = folder.join("vexfs.ko");
     module::build_to(&kernel, &module).context("the module does not build")?;
     row.built = true;
-    let setup = Setup::with_kernel(&Apt::open(false)?, kernel)?;
-    smoke::share(&setup, bin, &module)?;
+    let bin = tools::build_for(&kernel).context("the tools do not build")?;
+    let apt = Apt::of_architecture(&TRIXIE, variety.architecture, false)?;
+    let setup = Setup::with_kernel(&apt, kernel)?;
+    smoke::share(&setup, &bin, &module)?;
     let outcome = smoke::run(&setup);
     row.booted = outcome.booted;
     row.passed = outcome.passed;

@@ -31,10 +31,13 @@ pub fn build_to(kernel: &Kernel, module: &Path) -> Result<()> {
     let objects = project::build_folder(&format!("fs/{}", kernel.release()))?;
     let _lock = cache::lock_file(&objects.join("lock"))?;
     make(kernel, &objects, &[])?;
+    let folder = module.parent().context("the module has no folder")?;
+    let strip = format!("{}-strip", kernel.architecture().gnu);
     sys::run(
-        Command::new("strip")
-            .arg("--strip-debug")
-            .arg("-o")
+        kernel
+            .root()?
+            .command_as_user(&[&objects, folder], &strip)
+            .args(["--strip-debug", "-o"])
             .arg(module)
             .arg(objects.join("vexfs.ko")),
     )

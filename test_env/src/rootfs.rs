@@ -44,6 +44,34 @@ const PACKAGES: &[&str] = &[
     "xxd",
 ];
 
+/// What every Debian system has without being asked, of which a root that is only
+/// unpacked has nothing.
+const ESSENTIAL: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "bash",
+    "dash",
+    "debianutils",
+    "gzip",
+    "hostname",
+    "libc-bin",
+    "mawk",
+];
+
+/// What the configuration of these packages would have done, for what tests use. Arguments:
+/// the root, the user's name, his number.
+const CONFIGURE: &str = "\
+root=$1 user=$2 id=$3
+for file in passwd group; do
+  cp \"$root/usr/share/base-passwd/$file.master\" \"$root/etc/$file\"
+done
+echo \"$user:x:$id:$id::/home/$user:/bin/bash\" >> \"$root/etc/passwd\"
+echo \"$user:x:$id:\" >> \"$root/etc/group\"
+mkdir -p \"$root/home/$user\" \"$root/host\" \"$root/mnt/vexfs\"
+chown \"$id:$id\" \"$root/home/$user\"
+ln -s mawk \"$root/usr/bin/awk\"
+";
+
 /// The ordinary user of the guest.
 pub const USER: &str = "reader";
 /// His number, and his group's.
@@ -61,7 +89,11 @@ const SLACK_BYTES: u64 = 512 << 20;
 /// A step of its making fails.
 pub fn image(apt: &Apt, kernel: &Kernel) -> Result<PathBuf> {
     let mut inputs = vec![BASE_RECIPE.to_owned()];
-    inputs.extend(apt.versions(PACKAGES)?);
+    inputs.extend(apt.versions(&packages(apt))?);
+    let architecture = apt.architecture();
+    if architecture.is_foreign() {
+        inputs.push(format!("{} {CONFIGURE}", architecture.debian));
+    }
     let base = cache::entry("guest-base", &inputs, |folder| {
         eprintln!("preparing the guest's root file system");
         make_base(apt, folder)
@@ -77,12 +109,32 @@ pub fn image(apt: &Apt, kernel: &Kernel) -> Result<PathBuf> {
     Ok(entry.join("root.img"))
 }
 
+/// What the root is asked to have.
+fn packages(apt: &Apt) -> Vec<&'static str> {
+    let essential: &[&str] = match apt.architecture().is_foreign() {
+        true => ESSENTIAL,
+        false => &[],
+    };
+    [PACKAGES, essential].concat()
+}
+
 /// The root file system without a kernel's modules.
 fn make_base(apt: &Apt, folder: &Path) -> Result<()> {
     let log = folder.join("log");
-    let packages: Vec<String> = PACKAGES.iter().map(|&name| name.to_owned()).collect();
-    let root = Root::create(apt, folder.join("root"), &packages, &log)?;
+    let packages: Vec<String> = packages(apt).into_iter().map(str::to_owned).collect();
     let id = USER_ID.to_string();
+    if apt.architecture().is_foreign() {
+        let root = Root::extract(apt, folder.join("root"), &packages, &log)?;
+        let configure = ["-euc", CONFIGURE, "configure"];
+        return sys::run_logged(
+            sys::as_root("sh")
+                .args(configure)
+                .arg(root.path())
+                .args([USER, &id]),
+            &log,
+        );
+    }
+    let root = Root::create(apt, folder.join("root"), &packages, &log)?;
     sys::run_logged(
         root.command("useradd")
             .args(["--create-home", "--shell=/bin/bash", "--uid", &id, USER]),
@@ -106,7 +158,17 @@ fn make(base: &Path, kernel: &Kernel, folder: &Path) -> Result<()> {
             .arg(root.path().join("usr/lib/")),
         &log,
     )?;
-    sys::run_logged(root.command("depmod").arg(kernel.release()), &log)?;
+    // The build root's, for that of the guest's need not run here.
+    let path = root.path().to_owned();
+    sys::run_logged(
+        kernel
+            .root()?
+            .with([(path.clone(), path.clone())])
+            .command("depmod")
+            .arg("--basedir")
+            .args([path.as_os_str(), kernel.release().as_ref()]),
+        &log,
+    )?;
     let image = folder.join("root.img");
     make_image(root.path(), &image, SLACK_BYTES, true, &log)?;
     cache::remove(root.path())
@@ -180,7 +242,7 @@ pub fn make_image(
 /// # Errors
 /// The agent cannot be built, or a driver is missing.
 pub fn initramfs(kernel: Option<&Kernel>) -> Result<Vec<u8>> {
-    let agent = tools::build_agent()?;
+    let agent = tools::build_agent(kernel)?;
     let mut archive = Archive::default();
     for folder in ["dev", "proc", "sys", "root", "modules"] {
         archive.folder(folder);

@@ -3,12 +3,13 @@
 //! them. They are linked statically, so that one build runs on this machine and
 //! in every guest, whatever C library either has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{cache, project, sys};
+use crate::kernel::Kernel;
+use crate::{cache, cross, project, sys};
 
 /// Binary of cargo, name that it is installed under.
 const TOOLS: &[(&str, &str)] = &[
@@ -32,12 +33,39 @@ pub fn build() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds the program that is process 1 of a guest; returns its path.
+/// Builds the tools for guests with this kernel; returns their folder, which is `build/bin`
+/// for those of this machine's architecture.
 ///
 /// # Errors
 /// The build fails.
-pub fn build_agent() -> Result<PathBuf> {
-    Ok(cargo(&["xtask"], &["--bin", "guest-agent"])?.join("guest-agent"))
+pub fn build_for(kernel: &Kernel) -> Result<PathBuf> {
+    let architecture = kernel.architecture();
+    if !architecture.is_foreign() {
+        return build();
+    }
+    let packages: Vec<&str> = TOOLS.iter().map(|(binary, _)| *binary).collect();
+    let products = cross::cargo(kernel, &packages, &[])?;
+    let folder = project::build_folder(&format!("{}/bin", architecture.debian))?;
+    for (binary, name) in TOOLS {
+        let new = folder.join(name).with_extension("new");
+        std::fs::copy(products.join(binary), &new)?;
+        replace(&new, &folder.join(name))?;
+    }
+    Ok(folder)
+}
+
+/// Builds the program that is process 1 of a guest, for guests with this kernel or for
+/// this machine; returns its path.
+///
+/// # Errors
+/// The build fails.
+pub fn build_agent(kernel: Option<&Kernel>) -> Result<PathBuf> {
+    const ONLY: &[&str] = &["--bin", "guest-agent"];
+    let folder = match kernel.filter(|kernel| kernel.architecture().is_foreign()) {
+        Some(kernel) => cross::cargo(kernel, &["xtask"], ONLY)?,
+        None => cargo(&["xtask"], ONLY)?,
+    };
+    Ok(folder.join("guest-agent"))
 }
 
 /// Builds packages for this machine with everything linked in; returns the
@@ -57,9 +85,14 @@ fn cargo(packages: &[&str], arguments: &[&str]) -> Result<PathBuf> {
         command.args(["--package", package]);
     }
     sys::run(&mut command)?;
+    Ok(target_folder().join(target).join("release"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| project::root().join("target"), PathBuf::from);
-    Ok(project::root().join(folder).join(target).join("release"))
+    project::root().join(folder)
 }
 
 /// The cargo that runs us, or the one in the path.
@@ -75,8 +108,12 @@ fn host_triple() -> Result<String> {
 
 /// Copies a binary without its debug information, replacing the old one even
 /// while it runs.
-fn install(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+fn install(from: &Path, to: &Path) -> Result<()> {
     let new = to.with_extension("new");
     sys::run(Command::new("strip").arg("-o").arg(&new).arg(from))?;
-    std::fs::rename(&new, to).with_context(|| format!("cannot replace {}", to.display()))
+    replace(&new, to)
+}
+
+fn replace(new: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(new, to).with_context(|| format!("cannot replace {}", to.display()))
 }

@@ -13,6 +13,8 @@ pub const ISA_PORTABLE: u32 = 0;
 pub const ISA_AVX2: u32 = 1;
 /// Value of [`Stats::isa`]: AVX-512F.
 pub const ISA_AVX512: u32 = 2;
+/// Value of [`Stats::isa`]: NEON.
+pub const ISA_NEON: u32 = 3;
 
 /// What the filesystem holds, and what was done since it was mounted. All but the
 /// first two fields are *out*. Anyone may ask.

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use uapi::record::{DELETE_ALL, GET_NEXT, PUT_EXCL, PUT_MANY_MAX, THIS_FILE};
 use uapi::search::{SEARCH_EXACT, SEARCH_HITS_MAX, SEARCH_K_MAX, SEARCH_QUERIES_MAX};
-use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_PORTABLE};
+use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
 use uapi::*;
 
 const HEADER: &str = include_str!("../vexfs.h");
@@ -79,6 +79,7 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_ISA_PORTABLE", ISA_PORTABLE.into()),
         ("VEXFS_ISA_AVX2", ISA_AVX2.into()),
         ("VEXFS_ISA_AVX512", ISA_AVX512.into()),
+        ("VEXFS_ISA_NEON", ISA_NEON.into()),
         ("VEXFS_IOC_INDEX_CREATE", IndexCreate::NUMBER.into()),
         ("VEXFS_IOC_INDEX_INFO", IndexInfo::NUMBER.into()),
         ("VEXFS_IOC_INDEX_LIST", IndexList::NUMBER.into()),

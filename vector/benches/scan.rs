@@ -21,7 +21,7 @@ fn main() {
             let query_bytes = random(dim * queries, 2);
             for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
                 print!("  {queries:2} queries {metric:6}:");
-                for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+                for isa in Isa::ALL {
                     let Some(compute) = Userspace::with_isa(isa) else {
                         continue;
                     };
@@ -29,7 +29,7 @@ fn main() {
                     print!("  {} {rate:8.2}", isa.name());
                 }
                 #[cfg(target_arch = "x86_64")]
-                if metric != Metric::Cosine && Isa::detect() >= Isa::Avx2 {
+                if metric != Metric::Cosine && Isa::Avx2.is_available() {
                     let rate = scan_f32(metric, dim, &query_bytes, &bytes);
                     print!("  binary32 {rate:8.2}");
                 }

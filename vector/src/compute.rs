@@ -9,51 +9,68 @@ use core::marker::PhantomData;
 use crate::{validate, Distance, Error, Kind, Metric};
 
 use crate::math::{
-    vexfs_math_distances, vexfs_math_norm2, Args, ISA_AVX2, ISA_AVX512, ISA_PORTABLE,
+    vexfs_math_distances, vexfs_math_norm2, Args, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE,
 };
 
 /// An instruction set of the math kernels. All give the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Isa {
-    /// Plain Rust (SSE2 on x86_64).
+    /// Plain Rust, for whatever the compiler's target has (SSE2 on x86_64).
     Portable = ISA_PORTABLE,
     /// AVX, AVX2, FMA, F16C and POPCNT.
     Avx2 = ISA_AVX2,
     /// AVX-512F and AVX-512BW, and all of the former.
     Avx512 = ISA_AVX512,
+    /// NEON of 64-bit ARM.
+    Neon = ISA_NEON,
 }
 
 impl Isa {
+    /// Every one of every architecture, on each of them the better ones later.
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Neon];
+
     /// The name that statistics and logs show.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// Whether this CPU has it.
+    #[cfg(feature = "std")]
+    pub fn is_available(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("fma")
+                    && std::arch::is_x86_feature_detected!("f16c")
+                    && std::arch::is_x86_feature_detected!("popcnt")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_available()
+                    && std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+            }
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            _ => false,
         }
     }
 
     /// The best instruction set of this CPU.
     #[cfg(feature = "std")]
     pub fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = std::arch::is_x86_feature_detected!("avx2")
-                && std::arch::is_x86_feature_detected!("fma")
-                && std::arch::is_x86_feature_detected!("f16c")
-                && std::arch::is_x86_feature_detected!("popcnt");
-            if avx2
-                && std::arch::is_x86_feature_detected!("avx512f")
-                && std::arch::is_x86_feature_detected!("avx512bw")
-            {
-                return Isa::Avx512;
-            }
-            if avx2 {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Portable
+        let mut best_first = Isa::ALL.into_iter().rev();
+        best_first
+            .find(|isa| isa.is_available())
+            .unwrap_or(Isa::Portable)
     }
 }
 
@@ -403,7 +420,7 @@ impl Userspace {
     /// With the given path, if this CPU can take it.
     #[cfg(feature = "std")]
     pub fn with_isa(isa: Isa) -> Option<Userspace> {
-        (isa <= Isa::detect()).then_some(Userspace { isa })
+        isa.is_available().then_some(Userspace { isa })
     }
 
     /// The path in use.

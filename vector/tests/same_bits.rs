@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{bytes, config, floats, model, paths, tell, ISAS};
+use common::{bytes, config, floats, model, paths, tell};
 use proptest::prelude::*;
 use vector::math::{vexfs_math_distances, vexfs_math_norm2, Args, ELEMENT_F32};
 use vector::{Batch, Compute, Distance, Element, Isa, Kind, Metric, Queries, Userspace};
@@ -245,7 +245,7 @@ fn every_dimension_on_every_path() {
 /// Says what the other tests cannot see, so that a missing path is not silent.
 #[test]
 fn paths_of_this_machine() {
-    for isa in ISAS {
+    for isa in Isa::ALL {
         match Userspace::with_isa(isa) {
             Some(path) => println!("compared: {}", path.isa().name()),
             None => tell(&format!("NOT COMPARED, this CPU lacks it: {}", isa.name())),

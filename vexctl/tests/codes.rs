@@ -48,6 +48,7 @@ fn instruction_sets() {
     assert_eq!(uapi::stats::ISA_PORTABLE, vector::Isa::Portable as u32);
     assert_eq!(uapi::stats::ISA_AVX2, vector::Isa::Avx2 as u32);
     assert_eq!(uapi::stats::ISA_AVX512, vector::Isa::Avx512 as u32);
+    assert_eq!(uapi::stats::ISA_NEON, vector::Isa::Neon as u32);
 }
 
 #[test]

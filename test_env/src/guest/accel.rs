@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{Config, Guest, Setup};
+use crate::architecture::Architecture;
 use crate::{cache, project};
 
 /// How long the probe may take. With KVM the stock kernel is up in a second.
@@ -24,10 +25,10 @@ pub enum Accel {
 
 impl Accel {
     /// Arguments for QEMU.
-    pub fn arguments(self) -> [&'static str; 4] {
+    pub fn arguments(self, architecture: &Architecture) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", architecture.emulated],
         }
     }
 
@@ -36,6 +37,9 @@ impl Accel {
     /// # Errors
     /// The cache cannot be used. That KVM does not work is not an error.
     pub fn probe(setup: &Setup) -> Result<Self> {
+        if setup.kernel.architecture().is_foreign() {
+            return Ok(Self::Tcg);
+        }
         match std::env::var("VEXFS_ACCEL").as_deref() {
             Ok("kvm") => return Ok(Self::Kvm),
             Ok("tcg") => return Ok(Self::Tcg),

@@ -25,7 +25,8 @@ pub(super) fn start(
     let socket = place.folder.join("agent");
     let listener = UnixListener::bind(&socket)?;
 
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let architecture = setup.kernel.architecture();
+    let mut qemu = Command::new(architecture.qemu);
     qemu.args([
         "-nodefaults",
         "-no-user-config",
@@ -35,7 +36,8 @@ pub(super) fn start(
         "-vga",
         "none",
     ])
-    .args(accel.arguments())
+    .args(architecture.machine)
+    .args(accel.arguments(architecture))
     .arg("-smp")
     .arg(config.cpus.to_string())
     .arg("-m")
@@ -46,8 +48,8 @@ pub(super) fn start(
     .arg(setup.initramfs.path())
     .arg("-append")
     .arg(format!(
-        "console=ttyS0 quiet panic=-1 oops=panic {}",
-        config.parameters
+        "console={} quiet panic=-1 oops=panic {}",
+        architecture.console, config.parameters
     ))
     .arg("-chardev");
     let log = format!("logfile={},logappend=on", disk::escape(place.console));
@@ -89,7 +91,9 @@ pub(super) fn start(
         Stdio::null()
     })
     .stderr(File::create(place.errors)?);
-    let mut qemu = qemu.spawn().context("cannot start qemu-system-x86_64")?;
+    let mut qemu = qemu
+        .spawn()
+        .with_context(|| format!("cannot start {}", architecture.qemu))?;
 
     match accept(&listener, &mut qemu, config.boot_timeout) {
         Ok(stream) => Ok((qemu, stream)),

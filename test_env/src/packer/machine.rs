@@ -11,6 +11,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::build::Key;
 use super::Host;
+use crate::architecture::HOST;
 use crate::guest::{defects, escape, Accel};
 use crate::sys;
 
@@ -68,7 +69,7 @@ impl<'a> Machine<'a> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(parts.accel.arguments())
+            .args(parts.accel.arguments(HOST))
             .args(["-smp", "2", "-m", "1024", "-vga", "none"])
             .arg("-drive")
             .arg(format!(

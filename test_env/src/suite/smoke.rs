@@ -68,6 +68,22 @@ with open('$M/mapped', 'wb+') as file:
          [ -s /tmp/asked ] && diff /tmp/asked /tmp/found && \
          vexctl --json search $M notes --npy /host/demo/queries.npy -k 10 > /tmp/before",
     ),
+    // A process that rounds upwards gets the same distances, to the last bit.
+    (
+        "rounding",
+        "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/host/tests python3 -c \"
+import ctypes, os, struct, vexabi
+upward = {'x86_64': 0x800, 'aarch64': 0x400000}[os.uname().machine]
+file = open('/host/demo/queries.npy', 'rb').read()
+start = 10 + struct.unpack_from('<H', file, 8)[0]
+queries = memoryview(file)[start:].cast('f', shape=[(len(file) - start) // 1536, 384])
+before = vexabi.search('$M', 'notes', queries, 10)
+libm, large = ctypes.CDLL('libm.so.6'), float('1e16')
+assert libm.fesetround(upward) == 0 and large + float('1') > large
+after = vexabi.search('$M', 'notes', queries, 10)
+libm.fesetround(0)
+assert len(before[0]) == 10 and before == after, (before, after)\"",
+    ),
     (
         "remount",
         "umount $M && mount -t vexfs /dev/vdb $M && diff -r /host/demo/notes $M/notes && \

@@ -11,6 +11,9 @@ pub const ISA_AVX2: u32 = 1;
 /// A build without AVX-512 support takes the AVX2 path; the bits are the same.
 pub const ISA_AVX512: u32 = 2;
 
+/// `Args::isa`: NEON, which every 64-bit ARM CPU with vector registers has.
+pub const ISA_NEON: u32 = 3;
+
 /// `Args::metric`: squared Euclidean distance.
 pub const METRIC_L2: u32 = 1;
 /// `Args::metric`: one minus the cosine of the angle.

@@ -19,7 +19,7 @@
 //! | `finish` | from sums to a distance, from a distance to an ordered integer |
 //! | `sqrt` | correctly rounded square root without `std` |
 //! | `portable` | the definition of the sums, in plain Rust |
-//! | `avx2`, `avx512` | the same sums in SIMD |
+//! | `avx2`, `avx512`, `neon` | the same sums in SIMD |
 //!
 //! # The sums, by definition
 //! All arithmetic is IEEE 754 binary64, round to nearest even, on elements that
@@ -48,6 +48,8 @@ mod sqrt;
 mod avx2;
 #[cfg(all(target_arch = "x86_64", vector_avx512))]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 
 pub use args::*;
 
@@ -86,7 +88,7 @@ const LANES: usize = 16;
 /// - The CPU must have the features that `isa` names.
 /// - Floating-point and vector registers may be used by the caller: in the
 ///   kernel, it is between `kernel_fpu_begin` and `kernel_fpu_end`, with MXCSR
-///   at its default (which the mask `KFPU_MXCSR` asks for).
+///   (FPCR on arm64) at its default.
 #[no_mangle]
 pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
     Aligned::here();
@@ -107,6 +109,8 @@ pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
             ISA_AVX512 => avx512::distances(args),
             #[cfg(target_arch = "x86_64")]
             ISA_AVX2..=ISA_AVX512 => avx2::distances(args),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            ISA_NEON if args.element == ELEMENT_F32 => neon::distances(args),
             _ => portable::distances(args),
         }
     }

@@ -18,7 +18,20 @@ pub(super) fn sqrt(x: f64) -> f64 {
 
 /// The square root of `x`, rounded to nearest even. NaN for NaN and for values
 /// below zero.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+pub(super) fn sqrt(x: f64) -> f64 {
+    use core::arch::aarch64::{vdup_n_f64, vget_lane_f64, vsqrt_f64};
+    #[allow(unused_unsafe)] // These intrinsics are safe to call since Rust 1.87.
+    // SAFETY: NEON belongs to every aarch64 target with floating point.
+    unsafe {
+        vget_lane_f64::<0>(vsqrt_f64(vdup_n_f64(x)))
+    }
+}
+
+/// The square root of `x`, rounded to nearest even. NaN for NaN and for values
+/// below zero.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline(always)]
 pub(super) fn sqrt(x: f64) -> f64 {
     sqrt_integer(x)
@@ -26,7 +39,7 @@ pub(super) fn sqrt(x: f64) -> f64 {
 
 /// The same from integers alone: the schoolbook digit-by-digit method on the
 /// significand, two bits of the radicand a step.
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(super) fn sqrt_integer(x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
     let bits = x.to_bits();

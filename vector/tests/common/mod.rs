@@ -10,11 +10,11 @@ use vector::{Element, Isa, Kind, Metric, Userspace};
 
 /// Every path that this machine can take.
 pub fn paths() -> Vec<Userspace> {
-    ISAS.into_iter().filter_map(Userspace::with_isa).collect()
+    Isa::ALL
+        .into_iter()
+        .filter_map(Userspace::with_isa)
+        .collect()
 }
-
-/// Every path that there is.
-pub const ISAS: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
 
 /// Tells whoever runs the tests what was not tested, past the harness, which
 /// swallows what a passing test prints.

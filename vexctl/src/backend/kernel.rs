@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
 use uapi::record::{PutRecord, DELETE_ALL};
 use uapi::search::{Hit, SEARCH_EXACT};
-use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_PORTABLE};
+use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
 use uapi::{Delete, IndexCreate, IndexDrop, IndexInfo, Stats};
 use vector::{Distance, Isa, Kind};
 
@@ -278,6 +278,7 @@ impl Backend for KernelBackend {
                 ISA_PORTABLE => Isa::Portable.name(),
                 ISA_AVX2 => Isa::Avx2.name(),
                 ISA_AVX512 => Isa::Avx512.name(),
+                ISA_NEON => Isa::Neon.name(),
                 _ => "unknown",
             },
             indexes: request.indexes.into(),
