@@ -2,7 +2,7 @@
 # What people type. The work is done by cargo, by Kbuild (fs/Kbuild), and by
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
-.PHONY: all tools module test test-arm64 test-dkms test-debug bench-kernel bench-ann matrix demo shell check clean help toolchain \
+.PHONY: all tools module test test-arm64 test-dkms test-debug bench-kernel bench-ann nightly matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
 	xfstests pjdfstest ltp test-stress packer
 .DEFAULT_GOAL := all
@@ -17,7 +17,7 @@ tools: toolchain ## The tools alone
 module: toolchain ## The module alone, for Debian's stock trixie-backports kernel
 	$(XTASK) module
 
-test: toolchain ## All tests: the workspace's, then those in guests
+test: toolchain ## The workspace's tests, those in guests, and a selection in the debug kernel
 	$(XTASK) test
 
 matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=name for one)
@@ -35,12 +35,16 @@ packer: toolchain ## A virtual machine's image with VexFS (build/vexfs.qcow2), b
 test-debug: toolchain ## Guest tests in a debug kernel (KASAN, lockdep, kmemleak, faults); FILTER=part of a name
 	$(XTASK) test-debug $(FILTER)
 
-bench-kernel: toolchain ## The native-speed kernel to measure with, and the module for it
+bench-kernel: toolchain ## The native-speed kernel to measure with, and a small workload in it
 	$(XTASK) bench-kernel
 
 bench-ann: toolchain ## Recall and speed beside other libraries: SETS=, PEERS=, DATA=folder, OPTIONS=--help
 	$(or $(PYTHON),python3) bench/ann/bench.py $(if $(DATA),--data "$(DATA)") $(if $(SETS),--sets "$(SETS)") \
 		$(if $(PEERS),--peers "$(PEERS)") $(OPTIONS)
+
+# XFSTESTS=, PJDFSTEST= and LTP= as below; what is not given is not run.
+nightly: toolchain ## Every target that checks or tests, whatever fails; a table at the end
+	$(XTASK) nightly
 
 demo: toolchain ## From mkfs to search in a guest, with a power cut in the middle
 	$(XTASK) demo

@@ -242,7 +242,16 @@ impl FileSystem for VexFs {
         if sb.is_read_only() {
             return Ok(());
         }
-        mark_in_use(sb)
+        // A thaw that fails leaves the mount frozen, with all who wait for it. The mark can wait: what has to be replayed, the journal
+        // itself says, and a device that does not work is noticed by the next commit.
+        if let Err(e) = mark_in_use(sb) {
+            pr_warn!(
+                "(device {}): could not be marked as in use: {:?}\n",
+                sb.id(),
+                e
+            );
+        }
+        Ok(())
     }
 
     fn statfs(sb: &SuperBlock<Self>) -> Result<StatFs> {

@@ -14,6 +14,7 @@ Needs a kernel with FAILSLAB, FAIL_PAGE_ALLOC and FAULT_INJECTION_STACKTRACE_FIL
 import ctypes
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import shutil
@@ -69,12 +70,38 @@ def module_text():
     raise Unusable("vexfs is not a loaded module")
 
 
+def functions(names):
+    """Where the code of some functions of the kernel's is, which come from one file: (first
+    address, address behind them)."""
+    symbols = []
+    for line in Path("/proc/kallsyms").read_text("ascii").splitlines():
+        address, kind, symbol = line.split()[:3]
+        if kind in "tT":
+            symbols.append((int(address, 16), symbol))
+    symbols.sort()
+    found = [
+        (start, end)
+        for (start, symbol), (end, _) in itertools.pairwise(symbols)
+        if symbol in names
+    ]
+    if len(found) != len(names):
+        raise Unusable(f"the kernel does not have exactly one each of {names}")
+    return found[0][0], found[-1][1]
+
+
 def limit_to(addresses):
-    """Only allocations with a caller in this range of addresses may fail."""
+    """Only allocations with a caller in this range of addresses may fail.
+
+    jbd2 does not look whether its files in /proc could be made, and warns when it then
+    cannot remove them: there, allocations succeed.
+    """
+    kept = functions(("_proc_mkdir", "proc_create_data"))
     for fault in FAULTS:
         if (DEBUG / fault).is_dir():
             write(DEBUG / fault / "require-start", addresses[0])
             write(DEBUG / fault / "require-end", addresses[1])
+            write(DEBUG / fault / "reject-start", kept[0])
+            write(DEBUG / fault / "reject-end", kept[1])
 
 
 def arm():
@@ -449,16 +476,17 @@ def write_direct(fs, here):
 
 @operation
 def scattered(fs, here):
-    """Many extents, so that the map of the file has several nodes."""
+    """Extents added to a file whose map has several nodes."""
     path = here / "file"
-    path.touch()
 
-    def act(file):
-        for number in range(300):
+    def write_each(file, numbers):
+        for number in numbers:
             os.pwrite(file, b"z", number * 8192)
         os.fsync(file)
 
-    return with_file(path, os.O_WRONLY, act)
+    path.touch()
+    with_file(path, os.O_WRONLY, lambda file: write_each(file, range(300)))()
+    return with_file(path, os.O_WRONLY, lambda file: write_each(file, range(300, 320)))
 
 
 @operation

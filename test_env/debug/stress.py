@@ -28,6 +28,8 @@ STEPS = int(os.environ.get("VEXFS_STRESS", "1500"))
 WORKERS = 5
 DIM = 32
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
+# Seconds after which the kernel reports a process that cannot be interrupted.
+HUNG = Path("/proc/sys/kernel/hung_task_timeout_secs")
 RACES = (
     errno.ENOENT,
     errno.EEXIST,
@@ -161,12 +163,63 @@ def actions(here, source):
     ]
 
 
-def worker(here, number):
-    """A process that does random things."""
+def vector_calls(here, source):
+    """What a worker may do next, if that is to be a call of the vector ABI that can be in
+    flight when a freeze begins."""
+
+    def path():
+        return here / "one" / f"v{source.randrange(8)}"
+
+    def vectors(count):
+        return np.full((count, DIM), source.random(), dtype="<f4")
+
+    def put():
+        vexabi.put(path(), "stress", vectors(1)[0], label=source.randrange(50))
+
+    def put_many():
+        file = os.open(path(), os.O_RDWR)
+        try:
+            rows = [(source.randrange(1 << 20), 0, file) for _ in range(64)]
+            vexabi.put_many(file, "stress", vectors(64), rows)
+        finally:
+            os.close(file)
+
+    def search():
+        vexabi.search(here, "stress", vectors(4), 50, 1 << 20)
+
+    def own_index():
+        name = f"own{os.getpid()}"
+        vexabi.index_create(here, name, DIM)
+        try:
+            vexabi.put(path(), name, vectors(1)[0])
+        finally:
+            vexabi.index_drop(here, name)
+
+    def again():
+        os.unlink(path())
+
+    return [
+        lambda: path().touch(),
+        put,
+        put,
+        put_many,
+        search,
+        search,
+        own_index,
+        again,
+        lambda: vexabi.get(path(), "stress", label=source.randrange(50)),
+        lambda: vexabi.delete(path(), "stress", label=source.randrange(50)),
+        lambda: vexabi.delete(path(), "stress", flags=vexabi.DELETE_ALL),
+        lambda: vexabi.stats(here),
+    ]
+
+
+def worker(here, number, repertoire):
+    """A process that does random things of a repertoire."""
 
     def work():
         source = random.Random(number)
-        choices = actions(here, source)
+        choices = repertoire(here, source)
         for _ in range(STEPS):
             try:
                 source.choice(choices)()
@@ -199,7 +252,7 @@ def freezer(descriptor):
     return action
 
 
-def all_at_once(fs, here, disturbances):
+def all_at_once(here, disturbances, repertoire=actions):
     """Workers and, until they are done, disturbances: (action, pause)."""
     for folder in ("one", "two"):
         (here / folder).mkdir()
@@ -207,7 +260,7 @@ def all_at_once(fs, here, disturbances):
     flag = Path("/tmp/stress-goes-on")
     flag.touch()
     beside = children([until(flag, action, pause) for action, pause in disturbances])
-    found = problems(children([worker(here, number) for number in range(WORKERS)]))
+    found = problems(children([worker(here, number, repertoire) for number in range(WORKERS)]))
     flag.unlink()
     found += problems(beside)
     expect_equal(found, [], "problems")
@@ -217,7 +270,7 @@ def all_at_once(fs, here, disturbances):
 @suite.test
 def with_caches_dropped(fs, here):
     """While everything is written back and forgotten again and again."""
-    all_at_once(fs, here, [(drop_caches, 0.2), (os.sync, 0.1)])
+    all_at_once(here, [(drop_caches, 0.2), (os.sync, 0.1)])
     fs.unmount()
     fs.fsck()
 
@@ -227,7 +280,21 @@ def with_freezes(fs, here):
     """While the mount is frozen and thawed."""
     descriptor = os.open(fs.mnt, os.O_RDONLY)
     try:
-        all_at_once(fs, here, [(freezer(descriptor), 0.1), (os.sync, 0.3)])
+        all_at_once(here, [(freezer(descriptor), 0.1), (os.sync, 0.3)])
+    finally:
+        os.close(descriptor)
+    fs.unmount()
+    fs.fsck()
+
+
+@suite.test
+def vector_calls_with_freezes(fs, here):
+    """While calls of the vector ABI are in flight: none may stay blocked after the thaw."""
+    if HUNG.exists():
+        HUNG.write_text("30\n", encoding="ascii")
+    descriptor = os.open(fs.mnt, os.O_RDONLY)
+    try:
+        all_at_once(here, [(freezer(descriptor), 0.03), (drop_caches, 0.5)], vector_calls)
     finally:
         os.close(descriptor)
     fs.unmount()

@@ -29,6 +29,8 @@ PAGE_KB = 4
 FREE_LOSS_KB = 4096
 # Areas of vmalloc are freed late and in lots; VmallocUsed says what is really in use.
 FREED_LATE = ("vmap_area",)
+# What a kernel that checks itself keeps its records in.
+RECORDS = ("debug_objects_cache", "kmemleak_object", "kmemleak_scan_area")
 # DAMON's statistics split and merge regions all the time, in a slab cache that others share.
 DAMON = Path("/sys/module/damon_stat/parameters/enabled")
 # In /proc/meminfo: what a module can lose memory to.
@@ -173,7 +175,7 @@ def memory(fs, here):
         if all(step >= limit for step, limit in zip(steps, limits)):
             grown.append(f"{what}: {steps}")
 
-    for name in sorted(set.intersection(*(set(each) for each in slabs)) - {*FREED_LATE}):
+    for name in sorted(set.intersection(*(set(each) for each in slabs)) - {*FREED_LATE, *RECORDS}):
         judge(f"objects in {name}", growth([each[name] for each in slabs]), spans)
     for name in COUNTERS:
         steps = growth([each[name] for each in counters])

@@ -146,6 +146,18 @@ pub fn debug_tests(filter: &str) -> Result<Count> {
     run(Setup::user_mode(Flavour::Debug)?, filter, suite::run_debug)
 }
 
+/// Runs a selection of the tests of the debug kernel, which takes minutes.
+///
+/// # Errors
+/// As [`guest_tests`].
+pub fn brief_debug_tests() -> Result<Count> {
+    run(
+        Setup::user_mode(Flavour::Debug)?,
+        "",
+        suite::run_debug_briefly,
+    )
+}
+
 fn run(setup: Setup, filter: &str, suites: fn(&Context, &Report)) -> Result<Count> {
     let context = Context {
         setup,

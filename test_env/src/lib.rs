@@ -8,6 +8,7 @@
 
 pub mod apt;
 pub mod architecture;
+pub mod bench_kernel;
 pub mod cache;
 pub mod check;
 pub mod chroot;
@@ -21,6 +22,7 @@ pub mod host;
 pub mod kernel;
 pub mod matrix;
 pub mod module;
+pub mod nightly;
 pub mod packer;
 pub mod project;
 pub mod protocol;

@@ -15,8 +15,10 @@ use test_env::harness;
 use test_env::kernel::Kernel;
 use test_env::report::Count;
 use test_env::suites::{self, Request, Suite};
-use test_env::uml::{Flavour, Uml};
-use test_env::{check, demo, dkms, guest, host, matrix, module, packer, tools};
+use test_env::uml::Flavour;
+use test_env::{
+    bench_kernel, check, demo, dkms, guest, host, matrix, module, nightly, packer, tools,
+};
 
 /// Kernels, guests and test runs for VexFS.
 #[derive(Parser)]
@@ -97,9 +99,15 @@ enum Task {
     TestDebug {
         /// Only tests whose name contains this
         filter: Option<String>,
+        /// The selection that `test` ends with
+        #[arg(long, conflicts_with = "filter")]
+        brief: bool,
     },
-    /// Build the kernel to measure with (User Mode Linux without debug options)
+    /// Build the kernel to measure with (User Mode Linux without debug options), and run a
+    /// small workload in it
     BenchKernel,
+    /// Run every target that checks or tests, whatever fails, and print a table
+    Nightly,
     /// Format, lint, shell scripts
     Check,
     /// The demonstration
@@ -189,11 +197,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Test { filter, host_only } => return test(filter, host_only),
         Task::Matrix { kernel, write } => {
-            return Ok(if matrix::run(kernel.as_deref(), write)? {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            return Ok(exit(matrix::run(kernel.as_deref(), write)?));
         }
         Task::TestArm64 => return Ok(counted(harness::arm64_tests()?)),
         Task::TestDkms => dkms::run()?,
@@ -224,29 +228,33 @@ fn perform(task: Task) -> Result<ExitCode> {
                 guests: guests.unwrap_or_else(|| suites::usual_guests(kernel)),
                 timeout: Duration::from_secs(timeout),
             })?;
-            return Ok(if good {
-                ExitCode::SUCCESS
+            return Ok(exit(good));
+        }
+        Task::TestDebug { filter, brief } => {
+            let count = if brief {
+                harness::brief_debug_tests()?
             } else {
-                ExitCode::FAILURE
-            });
+                harness::debug_tests(filter.as_deref().unwrap_or_default())?
+            };
+            return Ok(counted(count));
         }
-        Task::TestDebug { filter } => return test_debug(&filter.unwrap_or_default()),
-        Task::BenchKernel => {
-            let kernel = Uml::prepare(&kernel()?, Flavour::Bench)?;
-            println!("{}", kernel.image().display());
-            println!("{}", kernel.build_module()?.display());
-        }
+        Task::BenchKernel => bench_kernel::run()?,
+        Task::Nightly => return Ok(exit(nightly::run()?)),
         Task::Check => {
-            return Ok(if check::all()? {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            return Ok(exit(check::all()?));
         }
         Task::Demo => demo::run()?,
         Task::Guest { command } => return by_hand(command),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exit(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn kernel() -> Result<Kernel> {
@@ -259,20 +267,23 @@ fn test(filter: Option<String>, host_only: bool) -> Result<ExitCode> {
     if filter.is_none() {
         count = count.plus(harness::host_tests()?);
     }
+    let mut add = |what, tests: Result<Count>| match tests {
+        Ok(tests) => count = count.plus(tests),
+        Err(error) => {
+            println!("{what} cannot run: {error:#}");
+            count.failed += 1;
+        }
+    };
     if !host_only {
-        match harness::guest_tests(filter.as_deref().unwrap_or_default()) {
-            Ok(guest) => count = count.plus(guest),
-            Err(error) => {
-                println!("guest tests cannot run: {error:#}");
-                count.failed += 1;
-            }
+        add(
+            "guest tests",
+            harness::guest_tests(filter.as_deref().unwrap_or_default()),
+        );
+        if filter.is_none() {
+            add("tests in the debug kernel", harness::brief_debug_tests());
         }
     }
     Ok(counted(count))
-}
-
-fn test_debug(filter: &str) -> Result<ExitCode> {
-    Ok(counted(harness::debug_tests(filter)?))
 }
 
 /// Prints how many tests there were; whether one failed becomes the exit code.

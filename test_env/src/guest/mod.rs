@@ -12,6 +12,7 @@ mod accel;
 mod disk;
 mod link;
 mod log;
+pub mod machine;
 mod qemu;
 mod user_mode;
 mod volatile;

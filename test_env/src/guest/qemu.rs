@@ -4,12 +4,12 @@
 
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 
-use super::{disk, Accel, Config, Place, Setup};
+use super::{disk, machine, Accel, Config, Place, Setup};
 use crate::protocol::PORT;
 
 /// Starts QEMU and waits until it has connected the agent's port.
@@ -26,7 +26,7 @@ pub(super) fn start(
     let listener = UnixListener::bind(&socket)?;
 
     let architecture = setup.kernel.architecture();
-    let mut qemu = Command::new(architecture.qemu);
+    let mut qemu = machine::command(architecture.qemu);
     qemu.args([
         "-nodefaults",
         "-no-user-config",
@@ -91,9 +91,8 @@ pub(super) fn start(
         Stdio::null()
     })
     .stderr(File::create(place.errors)?);
-    let mut qemu = qemu
-        .spawn()
-        .with_context(|| format!("cannot start {}", architecture.qemu))?;
+    let mut qemu =
+        machine::spawn(qemu).with_context(|| format!("cannot start {}", architecture.qemu))?;
 
     match accept(&listener, &mut qemu, config.boot_timeout) {
         Ok(stream) => Ok((qemu, stream)),

@@ -10,8 +10,8 @@ use std::process::{Child, Stdio};
 
 use anyhow::{bail, Context, Result};
 
-use super::{Config, Disk, Place, Setup};
-use crate::uml::Uml;
+use super::{machine, Config, Disk, Place, Setup};
+use crate::uml::{Flavour, Uml};
 
 /// Starts the kernel. The agent's port is its first serial line, which is one end of a
 /// socket that it inherits as standard input.
@@ -29,11 +29,12 @@ pub(super) fn start(
     }
     let (ours, theirs) = UnixStream::pair()?;
     let shared = setup.shared()?;
-    // The root is an overlay over its image, made in the guest's own folder.
+    // The root is an overlay over its image, made in the guest's own folder. What several
+    // guests read at once is not locked (`c`): QEMU would refuse an image that another locks.
     let overlay = place.folder.join("root.cow");
     let mut folders = vec![place.folder];
     let mut disks = vec![format!(
-        "ubd0={},{}",
+        "ubd0c={},{}",
         overlay.display(),
         setup.root_image.display()
     )];
@@ -43,14 +44,14 @@ pub(super) fn start(
             // No discards: the driver takes them 32 KiB at a time, so that one mkfs would
             // keep the debug kernel busy for minutes.
             Disk::File(path) => (path, "t"),
-            Disk::ReadOnly(path) => (path, "r"),
+            Disk::ReadOnly(path) => (path, "rc"),
             Disk::Volatile(_) => bail!("a guest of User Mode Linux has no volatile disks"),
         };
         disks.push(format!("ubd{number}{flags}={}", path.display()));
         files.push(path);
     }
     let last = disks.len();
-    disks.push(format!("ubd{last}r={}", shared.display()));
+    disks.push(format!("ubd{last}rc={}", shared.display()));
     for file in files {
         let folder = file.parent().context("a file without a folder")?;
         if !folders.iter().any(|known| folder.starts_with(known)) {
@@ -65,6 +66,7 @@ pub(super) fn start(
         .args(&disks)
         .args(["con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:0"])
         .args(["quiet", "printk.time=1", "panic=-1"])
+        .args(parameters(kernel.flavour()))
         // Words that the kernel does not know become the agent's environment.
         .args(["AGENT_PORT=/dev/ttyS0", "AGENT_ROOT=/dev/ubda"])
         .arg(format!("AGENT_HOST={}", device(last)))
@@ -72,8 +74,19 @@ pub(super) fn start(
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(append(place.console)?)
         .stderr(append(place.errors)?);
-    let child = command.spawn().context("cannot start User Mode Linux")?;
+    let child = machine::spawn(command).context("cannot start User Mode Linux")?;
     Ok((child, ours))
+}
+
+/// What a kernel is told beside the usual.
+fn parameters(flavour: Flavour) -> &'static [&'static str] {
+    match flavour {
+        // The allocator links its free objects by pointers that stay in them when they are
+        // given out: one stale reference to a lost object would hide all that were lost after it
+        // from kmemleak.
+        Flavour::Debug => &["init_on_alloc=1"],
+        _ => &[],
+    }
 }
 
 /// What the kernel calls the disk of a number.

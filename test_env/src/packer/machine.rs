@@ -4,7 +4,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
@@ -12,7 +12,7 @@ use anyhow::{bail, ensure, Context, Result};
 use super::build::Key;
 use super::Host;
 use crate::architecture::HOST;
-use crate::guest::{defects, escape, Accel};
+use crate::guest::{defects, escape, machine, Accel};
 use crate::sys;
 
 /// How long the machine may take to come up, or to go down.
@@ -67,7 +67,7 @@ impl<'a> Machine<'a> {
         let console = host.work().join("machine-console");
         // QEMU takes it in a moment. Should somebody be faster, QEMU says so and ends.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut qemu = Command::new("qemu-system-x86_64");
+        let mut qemu = machine::command("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
             .args(parts.accel.arguments(HOST))
             .args(["-smp", "2", "-m", "1024", "-vga", "none"])
@@ -100,7 +100,7 @@ impl<'a> Machine<'a> {
         Ok(Self {
             host,
             key,
-            qemu: qemu.spawn().context("cannot start qemu-system-x86_64")?,
+            qemu: machine::spawn(qemu).context("cannot start qemu-system-x86_64")?,
             port,
             console,
             boot: String::new(),

@@ -36,14 +36,14 @@ fn cuts(context: &Context, report: &Report) -> Result<()> {
     };
     let image = context.scratch("crash.img");
     Disk::create(&image, SCRATCH_BYTES)?;
-    let (mut guest, environment) = script_guest(context, Disk::volatile(&image)?.0)?;
+    let (mut guest, environment) = script_guest(context, Disk::volatile(&image)?.0, &[])?;
     for seed in 1..=count {
         let option = if seed == 1 { "--make" } else { "" };
         let script =
             format!("cd /host/tests && exec env {environment} ./crash_load.py {option} {seed}");
         let (acknowledged, report_line) = cut(guest, &script, seed)?;
         report.note(&report_line);
-        guest = script_guest(context, Disk::volatile(&image)?.0)?.0;
+        guest = script_guest(context, Disk::volatile(&image)?.0, &[])?.0;
         verify(&guest, &environment, seed, &acknowledged, report)?;
     }
     guest.shutdown()?;

@@ -5,7 +5,8 @@
 
 use anyhow::{bail, ensure, Context as _, Result};
 
-use super::{scripts, share, side_by_side, Work};
+use super::scripts::{self, Part};
+use super::{share, side_by_side, Work};
 use crate::guest::{Config, Guest};
 use crate::harness::Context;
 use crate::project;
@@ -13,7 +14,7 @@ use crate::report::Report;
 
 /// What is planted, and what the kernel says to it.
 const DEFECTS: &[(&str, &str)] = &[
-    ("leak", "new suspected memory leaks"),
+    (LEAK, "new suspected memory leaks"),
     ("lock_inversion", "possible circular locking dependency"),
     ("use_after_free", "KASAN: slab-use-after-free"),
     (
@@ -24,58 +25,150 @@ const DEFECTS: &[(&str, &str)] = &[
     ("list_corruption", "list_del corruption"),
 ];
 
+/// The defect that only a scan shows.
+const LEAK: &str = "leak";
+
 /// What kmemleak finds. It judges objects that are five seconds old and have not changed
 /// since the last scan.
-const SCAN: &str = "sleep 6; for i in 1 2; do echo scan > /sys/kernel/debug/kmemleak; done; \
+const SCAN: &str = "set -e; sleep 6; \
+                    for i in 1 2; do echo scan > /sys/kernel/debug/kmemleak; done; \
                     cat /sys/kernel/debug/kmemleak";
+
+/// In front of the names of suites that also run elsewhere.
+const PREFIX: &str = "debug.";
+/// How much suites do here; the others do what they do on any kernel.
+const AMOUNTS: &[(&str, &str)] = &[("VEXFS_RELOADS", "1000")];
+/// Suites that take longest.
+const LONG: [&str; 4] = ["module_reload", "failslab", "io_errors", "stress"];
+
+/// The selection that takes minutes: something of every kind.
+const BRIEF: &[Part<'_>] = &[
+    Part {
+        name: "failslab",
+        folder: "debug",
+        prefix: PREFIX,
+        tests: &["create", "rename_over", "write_inline", "put", "mount"],
+        amounts: &[],
+    },
+    Part {
+        name: "posix_namespace",
+        folder: "tests",
+        prefix: PREFIX,
+        tests: &[],
+        amounts: &[],
+    },
+    Part {
+        name: "stress",
+        folder: "debug",
+        prefix: PREFIX,
+        tests: &["with_freezes"],
+        amounts: &[("VEXFS_STRESS", "150")],
+    },
+    Part {
+        name: "posix_attributes",
+        folder: "tests",
+        prefix: PREFIX,
+        tests: &[],
+        amounts: &[],
+    },
+    Part {
+        name: "vectors_records",
+        folder: "tests",
+        prefix: PREFIX,
+        tests: &[],
+        amounts: &[],
+    },
+    Part {
+        name: "module_reload",
+        folder: "tests",
+        prefix: PREFIX,
+        tests: &[],
+        amounts: &[("VEXFS_RELOADS", "20")],
+    },
+];
 
 /// Runs the tests of this file.
 pub fn run(context: &Context, report: &Report) {
-    context.test(report, "debug.kernel_checks_are_on", checks_are_on);
-    if DEFECTS
-        .iter()
-        .any(|(defect, _)| context.wants(&proof_name(defect)))
-    {
-        match share_plant(context) {
-            Ok(()) => {
-                let proofs = DEFECTS.iter().map(|(defect, sign)| {
-                    Box::new(move || {
-                        context.test(report, &proof_name(defect), |context| {
-                            is_noticed(context, defect, sign)
-                        });
-                    }) as Work
-                });
-                side_by_side(proofs.collect());
-            }
-            Err(error) => report.failed("debug.plant_builds", &format!("{error:#}")),
-        }
-    }
-    let mut work: Vec<Work> = Vec::new();
+    proofs(context, report);
+    let mut wanted: Vec<(&str, String)> = Vec::new();
     for (folder, source) in [("debug", "test_env/debug"), ("tests", "test_env/guest")] {
         match scripts::names_in(source) {
-            Ok(names) => work.extend(names.into_iter().filter(|name| context.wants(name)).map(
-                |name| {
-                    Box::new(move || {
-                        scripts::run_with(context, report, folder, &name, |guest| {
-                            verdict(guest)?;
-                            report.passed(&format!("{name}.kernel_checks"));
-                            Ok(())
-                        });
-                    }) as Work
-                },
-            )),
+            Ok(names) => wanted.extend(
+                names
+                    .into_iter()
+                    .filter(|name| context.wants(&format!("{PREFIX}{name}")))
+                    .map(|name| (folder, name)),
+            ),
             Err(error) => report.failed("scripts", &format!("{error:#}")),
         }
     }
-    if work.is_empty() {
+    wanted.sort_by_key(|(_, name)| {
+        LONG.iter()
+            .position(|long| long == name)
+            .unwrap_or(LONG.len())
+    });
+    let parts: Vec<Part<'_>> = wanted
+        .iter()
+        .map(|(folder, name)| Part {
+            name,
+            folder,
+            prefix: PREFIX,
+            tests: &[],
+            amounts: AMOUNTS,
+        })
+        .collect();
+    run_parts(context, report, &parts);
+}
+
+/// Runs the selection.
+pub fn run_briefly(context: &Context, report: &Report) {
+    proofs(context, report);
+    run_parts(context, report, BRIEF);
+}
+
+/// The kernel's checks work, and show what is planted.
+fn proofs(context: &Context, report: &Report) {
+    context.test(report, "debug.kernel_checks_are_on", checks_are_on);
+    if !DEFECTS
+        .iter()
+        .any(|(defect, _)| context.wants(&proof_name(defect)))
+    {
+        return;
+    }
+    if let Err(error) = share_plant(context) {
+        report.failed("debug.plant_builds", &format!("{error:#}"));
+        return;
+    }
+    let proofs = DEFECTS.iter().map(|(defect, sign)| {
+        Box::new(move || {
+            context.test(report, &proof_name(defect), |context| {
+                is_noticed(context, defect, sign)
+            });
+        }) as Work
+    });
+    side_by_side(proofs.collect());
+}
+
+/// Runs suites, each followed by the verdict of the kernel's checks.
+fn run_parts(context: &Context, report: &Report, parts: &[Part<'_>]) {
+    if parts.is_empty() {
         return;
     }
     if let Err(error) = share(context) {
-        report.failed("module_and_tools_build", &format!("{error:#}"));
+        report.failed("debug.module_and_tools_build", &format!("{error:#}"));
         return;
     }
-    report.passed("module_and_tools_build");
-    side_by_side(work);
+    report.passed("debug.module_and_tools_build");
+    let work = parts.iter().map(|part| {
+        Box::new(move || {
+            scripts::run_part(context, report, part, |guest| {
+                verdict(guest)?;
+                report.passed(&format!("{PREFIX}{}.kernel_checks", part.name));
+                Ok(())
+            });
+        }) as Work
+    });
+    side_by_side(work.collect());
 }
 
 fn proof_name(defect: &str) -> String {
@@ -122,7 +215,8 @@ fn verdict(guest: &Guest) -> Result<()> {
 fn is_noticed(context: &Context, defect: &str, sign: &str) -> Result<()> {
     let guest = Guest::start(&context.setup, Config::default())?;
     guest.check_log()?;
-    let script = format!("insmod /host/plant.ko defect={defect}; {SCAN}");
+    let look = if defect == LEAK { SCAN } else { "sleep 1" };
+    let script = format!("insmod /host/plant.ko defect={defect}; {look}");
     match guest.run(&script) {
         Ok(_) => bail!("{defect} went unnoticed; the console:\n{}", guest.console()),
         Err(error) => {

@@ -29,8 +29,6 @@ const PASSED_ON: [&str; 6] = [
     "VEXFS_SEED",
     "VEXFS_STRESS",
 ];
-/// What is set otherwise for guests that are fast.
-const IN_USER_MODE: [(&str, &str); 1] = [("VEXFS_RELOADS", "1000")];
 /// Size of the scratch disk that scripts get; see test_env/guest/README.md.
 const SCRATCH_BYTES: u64 = 6 << 30;
 /// Guests at a time; each has a gigabyte of memory.
@@ -79,6 +77,11 @@ pub fn run(context: &Context, report: &Report) {
 /// Runs every test of the debug kernel that was asked for.
 pub fn run_debug(context: &Context, report: &Report) {
     debug::run(context, report);
+}
+
+/// Runs a selection of them, which takes minutes.
+pub fn run_debug_briefly(context: &Context, report: &Report) {
+    debug::run_briefly(context, report);
 }
 
 /// Does pieces of work, each of which keeps a processor busy: as many at a time as
@@ -134,8 +137,13 @@ fn real_data() -> Option<PathBuf> {
 }
 
 /// A guest with the scratch disk and the tree of real files; the second value is
-/// the environment of a script, for `env`.
-fn script_guest(context: &Context, scratch: Disk) -> Result<(Guest, String)> {
+/// the environment of a script, for `env`. `amounts` are for those variables of
+/// [`PASSED_ON`] that are not set.
+fn script_guest(
+    context: &Context,
+    scratch: Disk,
+    amounts: &[(&str, &str)],
+) -> Result<(Guest, String)> {
     let tree = Disk::ReadOnly(documentation(context)?);
     let config = Config {
         memory: if context.setup.uml().is_some() {
@@ -159,10 +167,8 @@ fn script_guest(context: &Context, scratch: Disk) -> Result<(Guest, String)> {
     for name in PASSED_ON {
         if let Ok(value) = std::env::var(name) {
             environment += &format!(" {name}='{}'", value.replace('\'', ""));
-        } else if let Some((_, value)) = IN_USER_MODE.iter().find(|(known, _)| *known == name) {
-            if context.setup.uml().is_some() {
-                environment += &format!(" {name}={value}");
-            }
+        } else if let Some((_, value)) = amounts.iter().find(|(known, _)| *known == name) {
+            environment += &format!(" {name}={value}");
         }
     }
     Ok((guest, environment))

@@ -46,22 +46,41 @@ pub fn names_in(folder: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs a suite.
-pub fn run(context: &Context, report: &Report, name: &str) {
-    run_with(context, report, "tests", name, |_| Ok(()));
+/// What is run of a suite, and how.
+#[derive(Clone, Copy, Default)]
+pub struct Part<'a> {
+    /// The suite.
+    pub name: &'a str,
+    /// The folder of /host that it lies in.
+    pub folder: &'a str,
+    /// In front of the names of its tests when they are reported.
+    pub prefix: &'a str,
+    /// Its tests; all if there are none.
+    pub tests: &'a [&'a str],
+    /// How much it does (`super::PASSED_ON`), where the environment does not say.
+    pub amounts: &'a [(&'a str, &'a str)],
 }
 
-/// Runs a suite that lies in a folder of /host; `after` looks at the guest when the suite
-/// has ended.
-pub fn run_with(
+/// Runs a suite.
+pub fn run(context: &Context, report: &Report, name: &str) {
+    let part = Part {
+        name,
+        folder: "tests",
+        ..Part::default()
+    };
+    run_part(context, report, &part, |_| Ok(()));
+}
+
+/// Runs a part of a suite; `after` looks at the guest when that has ended.
+pub fn run_part(
     context: &Context,
     report: &Report,
-    folder: &str,
-    name: &str,
+    part: &Part<'_>,
     after: impl FnOnce(&Guest) -> Result<()>,
 ) {
     let start = Instant::now();
-    if let Err(error) = suite(context, report, folder, name, after) {
+    let name = format!("{}{}", part.prefix, part.name);
+    if let Err(error) = suite(context, report, part, after) {
         report.failed(&format!("{name}.guest"), &format!("{error:#}"));
     }
     report.note(&format!("{name}: {} s", start.elapsed().as_secs()));
@@ -70,16 +89,19 @@ pub fn run_with(
 fn suite(
     context: &Context,
     report: &Report,
-    folder: &str,
-    name: &str,
+    part: &Part<'_>,
     after: impl FnOnce(&Guest) -> Result<()>,
 ) -> Result<()> {
-    let image = context.scratch(&format!("{name}.img"));
-    let (guest, environment) = script_guest(context, Disk::create(&image, SCRATCH_BYTES)?)?;
+    let image = context.scratch(&format!("{}.img", part.name));
+    let disk = Disk::create(&image, SCRATCH_BYTES)?;
+    let (guest, environment) = script_guest(context, disk, part.amounts)?;
     let mut running = guest.spawn(&format!(
-        "cd /host/{folder} && exec env PYTHONPATH=/host/tests {environment} ./{name}.py"
+        "cd /host/{} && exec env PYTHONPATH=/host/tests {environment} ./{}.py {}",
+        part.folder,
+        part.name,
+        part.tests.join(" ")
     ))?;
-    let mut lines = Lines::new(report, "");
+    let mut lines = Lines::new(report, part.prefix);
     while guest.wait_output(&mut running, SILENCE)? {
         lines.push(&running.take_stdout());
     }

@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 
 use crate::chroot::Root;
+use crate::guest::machine::ENDS_WITH_PARENT;
 use crate::kernel::Kernel;
 use crate::{cache, project, sys};
 
@@ -28,6 +29,25 @@ const COMMON: &str = include_str!("../../debug/common.config");
 /// and report a false defect before the first message of the boot, which turns it off. What
 /// is compiled with another model (the vdso) must not complain.
 const C_FLAGS: &str = "KCFLAGS=-mlarge-data-threshold=4294967295 -Wno-unused-command-line-argument";
+
+/// The architecture's unwinder. For each word of the stack it asks whether that is an address
+/// of code, which for all that is none means to look through the modules, under a lock that
+/// lockdep follows; and it is asked at every allocation. For the traces that are kept, only
+/// return addresses of frames count, so that no other word has to be asked about: the kernel
+/// with all checks is several times as fast.
+const UNWINDER: &str = "arch/um/kernel/stacktrace.c";
+/// What replaces what in it. `dump_ops` are for traces that are kept.
+const UNWINDER_CHANGES: [(&str, &str); 2] = [
+    (
+        "void dump_trace(struct task_struct *tsk,",
+        "static const struct stacktrace_ops dump_ops;\n\nvoid dump_trace(struct task_struct *tsk,",
+    ),
+    (
+        "\t\tif (__kernel_text_address(addr)) {",
+        "\t\tif ((ops != &dump_ops || (unsigned long)sp == bp + sizeof(long)) &&\n\
+         \t\t    __kernel_text_address(addr)) {",
+    ),
+];
 
 /// What a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,12 +97,15 @@ impl Uml {
     pub fn prepare(stock: &Kernel, flavour: Flavour) -> Result<Self> {
         let root = stock.root()?;
         let source = stock.source();
-        let inputs = [
+        let mut inputs = vec![
             RECIPE.to_owned(),
             root.path().display().to_string(),
             source.display().to_string(),
             flavour.configuration(),
         ];
+        if flavour == Flavour::Debug {
+            inputs.push(format!("{UNWINDER_CHANGES:?}"));
+        }
         let kind = format!("uml-{}", flavour.name());
         let folder = cache::entry(&kind, &inputs, |folder| {
             eprintln!("building the {} kernel (about ten minutes)", flavour.name());
@@ -112,9 +135,13 @@ impl Uml {
         let image = self.image();
         let mut binds = vec![shared_memory, self.folder.as_path()];
         binds.extend(folders);
-        let mut command = self.root.command_as_user(&binds, "env");
-        // The guest's memory is a file there.
-        command.arg("TMPDIR=/dev/shm").arg(&image);
+        let [ends, with_parent @ ..] = ENDS_WITH_PARENT;
+        let mut command = self.root.command_as_user(&binds, ends);
+        command
+            .args(with_parent)
+            // The guest's memory is a file there.
+            .args(["env", "TMPDIR=/dev/shm"])
+            .arg(&image);
         command
     }
 
@@ -132,7 +159,10 @@ impl Uml {
     /// # Errors
     /// The build fails.
     pub fn build_external(&self, source: &Path, name: &str) -> Result<PathBuf> {
-        let objects = project::build_folder(&format!("uml-{}/{name}", self.flavour.name()))?;
+        // Paths in the objects' dependencies are relative to the kernel's folder: another
+        // kernel would not make them stale.
+        let kernel = self.folder.file_name().unwrap_or_default();
+        let objects = project::build_folder(&format!("{}/{name}", kernel.to_string_lossy()))?;
         let _lock = cache::lock_file(&objects.join("lock"))?;
         let checkout = project::root();
         let mut command = make_command(
@@ -178,6 +208,13 @@ fn make(root: &Root, source: &Path, flavour: Flavour, folder: &Path) -> Result<(
         command.arg(format!("O={}", objects.display())).arg(target);
         sys::run_logged(&mut command, &log)
     };
+    if flavour == Flavour::Debug {
+        let text = std::fs::read_to_string(source.join(UNWINDER)).context(UNWINDER)?;
+        // What lies among the objects comes before the source of the same name.
+        let place = objects.join(UNWINDER);
+        std::fs::create_dir_all(place.parent().context("a file without a folder")?)?;
+        std::fs::write(&place, changed(&text, &UNWINDER_CHANGES)?)?;
+    }
     build("defconfig")?;
     let config = objects.join(".config");
     let wanted = flavour.configuration();
@@ -208,6 +245,19 @@ fn make(root: &Root, source: &Path, flavour: Flavour, folder: &Path) -> Result<(
     .context("cannot remove the objects")
 }
 
+/// A text with replacements, each of which has one place in it.
+fn changed(text: &str, changes: &[(&str, &str)]) -> Result<String> {
+    let mut text = text.to_owned();
+    for (old, new) in changes {
+        ensure!(
+            text.matches(old).count() == 1,
+            "the source has changed, there is no one place for `{old}`"
+        );
+        text = text.replace(old, new);
+    }
+    Ok(text)
+}
+
 /// The lines of a wanted configuration that the found one does not have.
 fn differing(wanted: &str, found: &str) -> Vec<String> {
     let value = |name: &str| {
@@ -227,7 +277,14 @@ fn differing(wanted: &str, found: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{differing, Flavour};
+    use super::{changed, differing, Flavour};
+
+    #[test]
+    fn a_source_that_has_changed_is_noticed() {
+        assert_eq!(changed("a b c", &[("b", "x y")]).expect("one"), "a x y c");
+        assert!(changed("a b b", &[("b", "x")]).is_err());
+        assert!(changed("a c", &[("b", "x")]).is_err());
+    }
 
     #[test]
     fn a_configuration_that_was_not_granted_is_noticed() {
