@@ -152,7 +152,7 @@ def measure(options: argparse.Namespace, peers: list[str], failed: dict[str, str
     print(f"\n{text}\n{output}: results.json, tables.txt and a picture of each set")
     share = report.share(results)
     if share < 0.9:
-        print(f"The processor was theirs only {share:.0%} of the time: CLOCK=cpu leaves out what others took.")
+        print(f"The processor was theirs only {share:.0%} of the time. --clock cpu leaves out what others took.")
     return 1 if bad else 0
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class Measurement:
         """Makes a failure of a peer its result, so that the others are measured."""
         try:
             yield
-        except (PeerError, OSError) as why:
+        except (PeerError, OSError, subprocess.CalledProcessError) as why:
             self.results[name]["error"] = str(why)
             self._say(f"{self._data.name}: {name} FAILED: {why}")
 
@@ -99,7 +100,7 @@ class Measurement:
         with self._process(name) as peer:
             result |= peer.ask("describe", rows=self._data.rows)
             note = store.with_suffix(".json")
-            key = [repr(registry.PEERS[name]), result["version"], str(self._data.base), self._data.rows]
+            key = [dict(registry.PEERS[name].arguments), result["version"], str(self._data.base), self._data.rows]
             result["build"] = self._earlier(name, note, key)
             if result["build"] is None:
                 note.unlink(missing_ok=True)
@@ -138,7 +139,7 @@ class Measurement:
     def _calibrate(self, peer: PeerProcess) -> list[dict[str, Any]]:
         """The recall of every setting, and those that are worth measuring."""
         result, k = self.results[peer.name], self._plan.k
-        peer.ask("load", queries=str(self._data.queries))
+        peer.ask("load", queries=str(self._data.queries), store=str(self._store(peer.name)))
         knobs = result.pop("knobs")
         peer.ask("open", store=str(self._store(peer.name)), mapped=False, spare=0, k=k, knobs=knobs[0])
         output = self._work / "answers.npy"
@@ -197,7 +198,7 @@ class Measurement:
             file: list[int] = []
             for number in range(2 * plan.open_rounds):
                 with self._process(name) as peer:
-                    peer.ask("load", queries=str(self._data.queries))
+                    peer.ask("load", queries=str(self._data.queries), store=str(store))
                     before = peer.ask("memory")
                     if number % 2 == 0:
                         evict(store)
@@ -246,12 +247,15 @@ class Measurement:
             if kind not in can or (durable and "sync" not in can):
                 continue
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(self._store(name), copy)
+            # Images are mostly holes.
+            cp = ["cp", "--recursive", "--sparse=always", "--reflink=auto", "--", str(self._store(name)), str(copy)]
+            subprocess.run(cp, check=True)
             vectors = self._work / "inserted.npy"
             np.save(vectors, queries[part * count : (part + 1) * count])
             rows = range(self._data.rows, self._data.rows + count) if kind == "insert" else deleted[part::3]
             with self._process(name) as peer:
-                peer.ask("load", queries=str(self._data.queries))
+                insert = str(vectors) if kind == "insert" else None
+                peer.ask("load", queries=str(self._data.queries), store=str(copy), insert=insert)
                 peer.ask(
                     "open",
                     store=str(copy),
@@ -262,7 +266,7 @@ class Measurement:
                 )
                 done = peer.ask(
                     "change",
-                    insert=str(vectors) if kind == "insert" else None,
+                    insert=insert,
                     rows=list(rows),
                     durable=durable,
                     batch=batch,

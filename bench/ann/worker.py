@@ -43,7 +43,8 @@ class Worker:
         knobs = [dict(knobs) for knobs in self._peer.knobs(rows)]
         return {"version": self._peer.version(), "knobs": knobs, "can": can}
 
-    def load(self, queries: str) -> dict[str, Any]:
+    def load(self, queries: str, **_: Any) -> dict[str, Any]:
+        """Reads the queries. What else is told is for those who must prepare more."""
         self._queries = _matrix(queries)
         return {}
 
@@ -100,7 +101,8 @@ class Worker:
         """The first so many queries, `batch` in a call, for so many seconds of the processor, going on where the last
         request ended; before that, without counting, for `warm_seconds`."""
         gc.disable()
-        self._rounds(queries, batch, k, knobs, warm_seconds)
+        if warm_seconds > 0:
+            self._rounds(queries, batch, k, knobs, warm_seconds)
         cpu = time.process_time()
         start = time.perf_counter()
         count = self._rounds(queries, batch, k, knobs, seconds)

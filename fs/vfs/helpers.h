@@ -135,7 +135,7 @@ void rvfs_file_accessed(struct file *file);
 bool rvfs_fpu_usable(void);
 void rvfs_fpu_begin(void);
 void rvfs_fpu_end(void);
-#ifdef CONFIG_X86
+#if defined(CONFIG_X86) || defined(CONFIG_UML)
 bool rvfs_cpu_has_avx2(void);
 bool rvfs_cpu_has_avx512(void);
 #endif

@@ -677,11 +677,9 @@ def mount(fs, here):
     return lambda: mount_call(fs.device, fs.mnt)
 
 
-@operation
-def mount_to_replay(fs, here):
-    """The mount of a device with work for the journal: a copy of one that is mounted."""
-    folder, source, copy = Path("/tmp/small"), Path("/tmp/source.img"), Path("/tmp/copy.img")
-    folder.mkdir(exist_ok=True)
+def make_unclean(image, folder):
+    """An image with work for the journal: a copy of one that is mounted."""
+    source = image.with_suffix(".source")
     run(["truncate", "-s", "64M", source])
     run(["mkfs.vexfs", "--quiet", "--force", source])
     run(["mount", "-o", "loop", "-t", "vexfs", source, folder])
@@ -690,8 +688,19 @@ def mount_to_replay(fs, here):
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-    run(["cp", "--sparse=always", source, copy])
+    run(["cp", "--sparse=always", source, image])
     run(["umount", folder])
+    source.unlink()
+
+
+@operation
+def mount_to_replay(fs, here):
+    """The mount of a device with work for the journal."""
+    folder, unclean, copy = Path("/tmp/small"), Path("/tmp/unclean.img"), Path("/tmp/copy.img")
+    folder.mkdir(exist_ok=True)
+    if not unclean.exists():
+        make_unclean(unclean, folder)
+    run(["cp", "--sparse=always", unclean, copy])
     device = run(["losetup", "--find", "--show", copy]).strip()
 
     def act():
