@@ -160,13 +160,8 @@ fn round(
         bytes.extend_from_slice(query, GFP_KERNEL_ACCOUNT)?;
     }
     let mut norms = KVVec::from_elem(0u64, open, GFP_KERNEL_ACCOUNT)?;
-    let prepared = Queries::prepare(
-        scanner.fpu(),
-        &ioctl::kind(index)?,
-        &bytes,
-        &mut norms,
-    )
-    .map_err(|_| code::EINVAL)?;
+    let prepared = Queries::prepare(scanner.fpu(), &ioctl::kind(index)?, &bytes, &mut norms)
+        .map_err(|_| code::EINVAL)?;
     scanner.pass(
         sb,
         index,
