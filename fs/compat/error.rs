@@ -27,6 +27,8 @@ pub(crate) mod code {
         };
     }
 
+    #[cfg(not(linux_since = "7.2"))]
+    declare!(EOVERFLOW);
     declare!(
         EDEADLK,
         ENAMETOOLONG,

@@ -8,9 +8,15 @@
 mod alloc;
 mod dir;
 mod error;
+mod file;
+mod inode;
 mod module;
+mod write_back;
 
 pub(crate) use self::alloc::zeroed_bytes;
-pub(crate) use self::dir::{create_callback, CreateCallback};
+pub(crate) use self::dir::{create_callback, mkdir_callback, MakeCallbacks};
 pub(crate) use self::error::code;
+pub(crate) use self::file::{mappable, MapCallback};
+pub(crate) use self::inode::{ino_from_raw, raw_ino};
 pub(crate) use self::module::this_module;
+pub(crate) use self::write_back::{write_pages, WriteBackCallbacks};

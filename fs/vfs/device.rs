@@ -76,7 +76,7 @@ impl BlockDevice {
         }
         // SAFETY: The device is open, and `data` is valid for reading and writing its length; the call waits for the transfer.
         to_result(unsafe {
-            bindings::bdev_rw_virt(
+            bindings::rvfs_bdev_rw_virt(
                 self.as_ptr(),
                 pos / 512,
                 data.as_mut_ptr().cast(),

@@ -9,7 +9,7 @@ use super::{
     attr::{self, IdMap, Owner},
     bindings, code, status, ARef, INode, INodeOperations, Result,
 };
-use crate::compat::{create_callback, this_module, CreateCallback};
+use crate::compat::{create_callback, mkdir_callback, this_module, MakeCallbacks};
 use core::marker::PhantomData;
 use kernel::prelude::*;
 
@@ -160,7 +160,7 @@ impl<T: DirectoryOperations> Table<T> {
         link: Some(link::<T>),
         unlink: Some(unlink::<T>),
         symlink: Some(symlink::<T>),
-        mkdir: Some(mkdir::<T>),
+        mkdir: mkdir_callback::<Self>(),
         rmdir: Some(rmdir::<T>),
         mknod: Some(mknod::<T>),
         rename: Some(rename::<T>),
@@ -199,7 +199,7 @@ pub(super) fn file_operations<T: DirectoryOperations>() -> *const bindings::file
 unsafe fn name_of<'a>(dentry: *mut bindings::dentry) -> &'a [u8] {
     // SAFETY: By the caller's promise; the name is `len` bytes long.
     unsafe {
-        let name = &raw const (*dentry).__bindgen_anon_1.d_name;
+        let name = bindings::rvfs_d_name(dentry);
         let len = (*name).__bindgen_anon_1.__bindgen_anon_1.len;
         core::slice::from_raw_parts((*name).name, len as usize)
     }
@@ -272,7 +272,7 @@ unsafe fn make<T: DirectoryOperations>(
     Ok(())
 }
 
-impl<T: DirectoryOperations> CreateCallback for Table<T> {
+impl<T: DirectoryOperations> MakeCallbacks for Table<T> {
     unsafe fn create(
         idmap: *mut kernel::bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -282,26 +282,16 @@ impl<T: DirectoryOperations> CreateCallback for Table<T> {
         // SAFETY: Called by the kernel as `make` needs it.
         status(unsafe { make::<T>(idmap, dir, dentry, mode, NewEntry::File) })
     }
-}
 
-unsafe extern "C" fn mkdir<T: DirectoryOperations>(
-    idmap: *mut kernel::bindings::mnt_idmap,
-    dir: *mut bindings::inode,
-    dentry: *mut bindings::dentry,
-    mode: u16,
-) -> *mut bindings::dentry {
-    // SAFETY: Called by the kernel as `make` needs it.
-    match unsafe {
-        make::<T>(
-            idmap,
-            dir,
-            dentry,
-            mode | bindings::S_IFDIR as u16,
-            NewEntry::Directory,
-        )
-    } {
-        Ok(()) => core::ptr::null_mut(),
-        Err(e) => e.to_ptr(),
+    unsafe fn mkdir(
+        idmap: *mut kernel::bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u16,
+    ) -> c_int {
+        let mode = mode | bindings::S_IFDIR as u16;
+        // SAFETY: Called by the kernel as `make` needs it.
+        status(unsafe { make::<T>(idmap, dir, dentry, mode, NewEntry::Directory) })
     }
 }
 

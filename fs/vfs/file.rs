@@ -9,7 +9,7 @@ use super::{
     mapping::Tables,
     status, to_result, INode, INodeOperations, MappingOperations, Result,
 };
-use crate::compat::this_module;
+use crate::compat::{mappable, this_module, MapCallback};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -93,7 +93,7 @@ impl Drop for WriteAccess<'_> {
 pub(crate) struct IoctlArg(usize);
 
 impl IoctlArg {
-    pub(super) fn new(arg: usize) -> Self {
+    pub(super) fn new(arg: c_ulong) -> Self {
         Self(arg)
     }
 
@@ -143,15 +143,13 @@ impl<T: FileOperations> Table<T> {
         write_iter: Some(write_iter::<T>),
         unlocked_ioctl: Some(ioctl::<T>),
         compat_ioctl: Some(ioctl::<T>),
-        mmap_prepare: Some(mmap_prepare::<T>),
         open: Some(open),
         fsync: Some(fsync::<T>),
         splice_read: Some(bindings::filemap_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         fallocate: Some(fallocate::<T>),
         setlease: Some(bindings::generic_setlease),
-        // SAFETY: All zeros are a valid table: every pointer in it may be null.
-        ..unsafe { core::mem::zeroed() }
+        ..mappable::<Self>()
     };
     const MEMORY: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(bindings::filemap_fault),
@@ -293,12 +291,11 @@ unsafe fn write_buffered<T: FileOperations>(
 ) -> isize {
     // SAFETY: By the caller's promise; the tables are this type's.
     unsafe {
-        bindings::iomap_file_buffered_write(
+        bindings::rvfs_iomap_file_buffered_write(
             iocb,
             from,
             Tables::<T>::map(),
             Tables::<T>::write(),
-            core::ptr::null_mut(),
         )
     }
 }
@@ -437,13 +434,12 @@ unsafe extern "C" fn ioctl<T: FileOperations>(
     }
 }
 
-unsafe extern "C" fn mmap_prepare<T: FileOperations>(desc: *mut bindings::vm_area_desc) -> c_int {
-    // SAFETY: The description is valid, and its file open and of this type.
-    unsafe {
-        bindings::rvfs_file_accessed((*desc).file);
-        (*desc).vm_ops = &Table::<T>::MEMORY;
+impl<T: FileOperations> MapCallback for Table<T> {
+    unsafe fn map(file: *mut bindings::file) -> *const bindings::vm_operations_struct {
+        // SAFETY: The file is open.
+        unsafe { bindings::rvfs_file_accessed(file) };
+        &Self::MEMORY
     }
-    0
 }
 
 unsafe extern "C" fn page_mkwrite<T: FileOperations>(
@@ -462,7 +458,7 @@ unsafe extern "C" fn page_mkwrite<T: FileOperations>(
         bindings::rvfs_sb_start_pagefault(sb);
         bindings::file_update_time(file);
         let lock = inode.lock_invalidate_shared();
-        let ret = bindings::iomap_page_mkwrite(fault, Tables::<T>::map(), core::ptr::null_mut());
+        let ret = bindings::rvfs_iomap_page_mkwrite(fault, Tables::<T>::map());
         drop(lock);
         bindings::rvfs_sb_end_pagefault(sb);
         ret

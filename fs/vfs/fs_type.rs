@@ -159,15 +159,8 @@ impl<T: FileSystem> Registration<T> {
 /// `p` must be valid for writes of a [`TypeInfo`], which on success stays there until it is unregistered.
 unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
     let cache = inode_cache::create_cache::<T>(T::NAME)?;
-    // SAFETY: The name ends with a zero byte; the format takes one string.
-    let queue = unsafe {
-        bindings::alloc_workqueue_noprof(
-            c"%s-completions".as_char_ptr(),
-            bindings::RVFS_WQ_FLAGS,
-            0,
-            T::NAME.as_char_ptr(),
-        )
-    };
+    // SAFETY: The name ends with a zero byte.
+    let queue = unsafe { bindings::rvfs_alloc_completion_queue(T::NAME.as_char_ptr()) };
     if queue.is_null() {
         // SAFETY: The cache was just made and is empty.
         unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
@@ -186,8 +179,7 @@ unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
     unsafe {
         (*raw).name = T::NAME.as_char_ptr();
         (*raw).owner = this_module::<T::Module>();
-        (*raw).fs_flags =
-            (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as c_int;
+        (*raw).fs_flags = bindings::RVFS_FS_FLAGS;
         (*raw).init_fs_context = Some(init_fs_context::<T>);
         (*raw).kill_sb = Some(kill_sb::<T>);
     }

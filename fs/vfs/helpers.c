@@ -53,12 +53,25 @@ void *rvfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache)
 	return alloc_inode_sb(sb, cache, GFP_KERNEL);
 }
 
+struct workqueue_struct *rvfs_alloc_completion_queue(const char *name)
+{
+	return alloc_workqueue("%s-completions", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+}
+
 void __noreturn rvfs_panic(const char *message) { panic("%s", message); }
 
 struct file *rvfs_get_file(struct file *file) { return get_file(file); }
 struct block_device *rvfs_file_bdev(struct file *file) { return file_bdev(file); }
 u64 rvfs_bdev_bytes(struct block_device *bdev) { return bdev_nr_bytes(bdev); }
 bool rvfs_bdev_read_only(struct block_device *bdev) { return bdev_read_only(bdev); }
+
+int rvfs_bdev_rw_virt(struct block_device *bdev, sector_t sector, void *data, size_t len,
+		      unsigned int op)
+{
+	return bdev_rw_virt(bdev, sector, data, len, op);
+}
+
+bool rvfs_inode_is_new(struct inode *inode) { return inode_state_read_once(inode) & I_NEW; }
 
 void rvfs_inode_lock(struct inode *inode) { inode_lock(inode); }
 bool rvfs_inode_trylock(struct inode *inode) { return inode_trylock(inode); }
@@ -122,6 +135,7 @@ bool rvfs_mapping_dirty_or_writeback(struct inode *inode)
 }
 
 struct inode *rvfs_d_inode(struct dentry *dentry) { return d_inode(dentry); }
+const struct qstr *rvfs_d_name(struct dentry *dentry) { return &dentry->d_name; }
 struct inode *rvfs_file_inode(struct file *file) { return file_inode(file); }
 struct mnt_idmap *rvfs_file_idmap(struct file *file) { return file_mnt_idmap(file); }
 u64 rvfs_file_mount_root(struct file *file) { return d_inode(file->f_path.mnt->mnt_root)->i_ino; }
@@ -255,6 +269,38 @@ void rvfs_iomap_readahead(struct readahead_control *rac, const struct iomap_ops 
 {
 	iomap_bio_readahead(rac, ops);
 }
+
+ssize_t rvfs_iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
+				       const struct iomap_ops *ops,
+				       const struct iomap_write_ops *write_ops)
+{
+	return iomap_file_buffered_write(iocb, from, ops, write_ops, NULL);
+}
+
+int rvfs_iomap_zero_range(struct inode *inode, loff_t pos, loff_t len,
+			  const struct iomap_ops *ops, const struct iomap_write_ops *write_ops)
+{
+	return iomap_zero_range(inode, pos, len, NULL, ops, write_ops, NULL);
+}
+
+int rvfs_iomap_truncate_page(struct inode *inode, loff_t pos, bool *did_zero,
+			     const struct iomap_ops *ops,
+			     const struct iomap_write_ops *write_ops)
+{
+	return iomap_truncate_page(inode, pos, did_zero, ops, write_ops, NULL);
+}
+
+vm_fault_t rvfs_iomap_page_mkwrite(struct vm_fault *fault, const struct iomap_ops *ops)
+{
+	return iomap_page_mkwrite(fault, ops, NULL);
+}
+
+void rvfs_iomap_set_write_ops(struct iomap *iomap, const struct iomap_write_ops *write_ops)
+{
+	iomap_set_write_ops(iomap, write_ops);
+}
+
+bool rvfs_ioend_is_unwritten(struct iomap_ioend *ioend) { return iomap_ioend_is_unwritten(ioend); }
 
 /*
  * A folio of inline data is not dirty: nothing but a reference keeps it in

@@ -17,6 +17,8 @@
 #include <linux/workqueue.h>
 #include <linux/xattr.h>
 
+#include "../compat/linux.h"
+
 /* Completed write-back of one inode, waiting for process context. */
 struct rvfs_completions {
 	spinlock_t lock;
@@ -37,6 +39,7 @@ u64 rvfs_sb_bytes(struct super_block *sb);
 void rvfs_sb_force_rdonly(struct super_block *sb);
 void rvfs_fc_error(struct fs_context *fc, const char *message);
 void *rvfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
+struct workqueue_struct *rvfs_alloc_completion_queue(const char *name);
 void __noreturn rvfs_panic(const char *message);
 
 /* files of block devices */
@@ -44,8 +47,11 @@ struct file *rvfs_get_file(struct file *file);
 struct block_device *rvfs_file_bdev(struct file *file);
 u64 rvfs_bdev_bytes(struct block_device *bdev);
 bool rvfs_bdev_read_only(struct block_device *bdev);
+int rvfs_bdev_rw_virt(struct block_device *bdev, sector_t sector, void *data, size_t len,
+		      unsigned int op);
 
 /* inode */
+bool rvfs_inode_is_new(struct inode *inode);
 void rvfs_inode_lock(struct inode *inode);
 bool rvfs_inode_trylock(struct inode *inode);
 void rvfs_inode_unlock(struct inode *inode);
@@ -69,6 +75,7 @@ void rvfs_mapping_set_large_folios(struct inode *inode);
 void rvfs_mapping_set_nofs(struct inode *inode);
 bool rvfs_mapping_dirty_or_writeback(struct inode *inode);
 struct inode *rvfs_d_inode(struct dentry *dentry);
+const struct qstr *rvfs_d_name(struct dentry *dentry);
 struct inode *rvfs_file_inode(struct file *file);
 struct mnt_idmap *rvfs_file_idmap(struct file *file);
 u64 rvfs_file_mount_root(struct file *file);
@@ -122,6 +129,17 @@ void rvfs_completions_init(struct rvfs_completions *q, struct workqueue_struct *
 void rvfs_completions_push(struct rvfs_completions *q, struct iomap_ioend *ioend);
 void rvfs_completions_take(struct rvfs_completions *q, struct list_head *out);
 struct iomap_ioend *rvfs_ioend_pop(struct list_head *list);
+ssize_t rvfs_iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
+				       const struct iomap_ops *ops,
+				       const struct iomap_write_ops *write_ops);
+int rvfs_iomap_zero_range(struct inode *inode, loff_t pos, loff_t len,
+			  const struct iomap_ops *ops, const struct iomap_write_ops *write_ops);
+int rvfs_iomap_truncate_page(struct inode *inode, loff_t pos, bool *did_zero,
+			     const struct iomap_ops *ops,
+			     const struct iomap_write_ops *write_ops);
+vm_fault_t rvfs_iomap_page_mkwrite(struct vm_fault *fault, const struct iomap_ops *ops);
+void rvfs_iomap_set_write_ops(struct iomap *iomap, const struct iomap_write_ops *write_ops);
+bool rvfs_ioend_is_unwritten(struct iomap_ioend *ioend);
 struct folio *rvfs_iomap_get_folio(struct iomap_iter *iter, loff_t pos, unsigned int len);
 void rvfs_iomap_unpin(struct iomap *iomap);
 void rvfs_mapping_set_error(struct inode *inode, int error);

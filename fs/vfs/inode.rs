@@ -8,6 +8,7 @@ use super::aref::Counted;
 use super::{
     attr, bindings, inode_cache::slot_of, status, ARef, FileSystem, Result, SuperBlock, Time,
 };
+use crate::compat::ino_from_raw;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use kernel::prelude::*;
@@ -137,7 +138,7 @@ impl<T: FileSystem> INode<T> {
     /// Its number.
     pub(crate) fn ino(&self) -> u64 {
         // SAFETY: The inode is valid; the number does not change.
-        unsafe { (*self.as_ptr()).i_ino }
+        ino_from_raw(unsafe { (*self.as_ptr()).i_ino })
     }
 
     /// Tells uses of one inode number apart.

@@ -132,13 +132,14 @@ impl<T: MappingOperations> Tables<T> {
     pub(super) const MAP: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(begin::<T>),
         iomap_end: Some(end::<T>),
-        iomap_next: None,
+        // SAFETY: All zeros are a valid table: every pointer in it may be null.
+        ..unsafe { core::mem::zeroed() }
     };
     pub(super) const WRITE: bindings::iomap_write_ops = bindings::iomap_write_ops {
         get_folio: Some(bindings::rvfs_iomap_get_folio),
-        put_folio: None,
         iomap_valid: Some(valid::<T>),
-        read_folio_range: None,
+        // SAFETY: All zeros are a valid table: every pointer in it may be null.
+        ..unsafe { core::mem::zeroed() }
     };
     pub(super) const DIRECT: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
         end_io: Some(write_back::direct_done::<T>),
@@ -292,7 +293,9 @@ unsafe extern "C" fn begin<T: MappingOperations>(
             if matches!(mapping.extent, Extent::Inline(_)) && this.size() > mapping.len {
                 return Err(code::EUCLEAN);
             }
-            store(inode, mapping, iomap)
+            store(inode, mapping, iomap)?;
+            bindings::rvfs_iomap_set_write_ops(iomap, Tables::<T>::write());
+            Ok(())
         })
     })
 }

@@ -69,8 +69,8 @@ pub(crate) mod attr;
     clippy::ref_as_ptr,
     clippy::undocumented_unsafe_blocks
 )]
-mod bindings {
-    pub(super) use kernel::bindings::*;
+pub(crate) mod bindings {
+    pub(crate) use kernel::bindings::*;
     include!(env!("VEXFS_BINDINGS"));
 }
 mod borrow;

@@ -9,6 +9,7 @@ use super::{
     Attributes, DirectoryOperations, FileOperations, FileSystem, INode, INodeOperations, Result,
     SuperBlock, SymlinkOperations,
 };
+use crate::compat::{ino_from_raw, raw_ino};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -107,8 +108,7 @@ pub(super) unsafe fn classify<'a, T: FileSystem>(
     inode: *mut bindings::inode,
 ) -> Result<Lookup<'a, T>> {
     // SAFETY: The inode is valid.
-    let state = unsafe { (*inode).i_state.__state };
-    if state & bindings::RVFS_I_NEW as u32 != 0 {
+    if unsafe { bindings::rvfs_inode_is_new(inode) } {
         // INVARIANT: NEW inodes are filled by who got them.
         return Ok(Lookup::New(NewINode {
             inode,
@@ -153,7 +153,7 @@ impl<'a, T: FileSystem> UnhashedINode<'a, T> {
         let found = unsafe {
             bindings::inode_insert5(
                 self.inode.as_ptr(),
-                ino,
+                raw_ino(ino),
                 Some(has_number),
                 Some(set_number),
                 (&raw mut ino).cast(),
@@ -180,13 +180,13 @@ impl<T: FileSystem> Drop for UnhashedINode<'_, T> {
 /// Called by `inode_insert5` for inodes of the same super block.
 unsafe extern "C" fn has_number(inode: *mut bindings::inode, ino: *mut c_void) -> c_int {
     // SAFETY: The inode is valid, and `ino` comes from `UnhashedINode::hash`.
-    c_int::from(unsafe { (*inode).i_ino == *ino.cast::<u64>() })
+    c_int::from(unsafe { (*inode).i_ino == raw_ino(*ino.cast()) })
 }
 
 /// Called by `inode_insert5` for the inode that it hashes.
 unsafe extern "C" fn set_number(inode: *mut bindings::inode, ino: *mut c_void) -> c_int {
     // SAFETY: The inode is ours alone, and `ino` comes from `UnhashedINode::hash`.
-    unsafe { (*inode).i_ino = *ino.cast::<u64>() };
+    unsafe { (*inode).i_ino = raw_ino(*ino.cast()) };
     0
 }
 
@@ -204,7 +204,7 @@ impl<'a, T: FileSystem> NewINode<'a, T> {
     /// Its number.
     pub(crate) fn ino(&self) -> u64 {
         // SAFETY: The inode is valid.
-        unsafe { (*self.inode).i_ino }
+        ino_from_raw(unsafe { (*self.inode).i_ino })
     }
 
     /// Its super block.

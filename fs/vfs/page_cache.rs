@@ -32,13 +32,12 @@ impl<T: MappingOperations> INode<T> {
         let mut zeroed = false;
         // SAFETY: The inode is valid; the tables are this type's.
         to_result(unsafe {
-            bindings::iomap_truncate_page(
+            bindings::rvfs_iomap_truncate_page(
                 self.as_ptr(),
                 pos,
                 &mut zeroed,
                 Tables::<T>::map(),
                 Tables::<T>::write(),
-                core::ptr::null_mut(),
             )
         })?;
         Ok(zeroed)
@@ -52,14 +51,12 @@ impl<T: MappingOperations> INode<T> {
         );
         // SAFETY: The inode is valid; the tables are this type's.
         to_result(unsafe {
-            bindings::iomap_zero_range(
+            bindings::rvfs_iomap_zero_range(
                 self.as_ptr(),
                 pos,
                 len,
-                core::ptr::null_mut(),
                 Tables::<T>::map(),
                 Tables::<T>::write(),
-                core::ptr::null_mut(),
             )
         })
     }

@@ -6,6 +6,7 @@ use super::{
     Buffers, ExportOperations, FileSystem, INode, Lookup, NewINode, Result, UnhashedINode,
     XattrOperations,
 };
+use crate::compat::raw_ino;
 use core::marker::PhantomData;
 use kernel::prelude::*;
 use kernel::types::Opaque;
@@ -42,6 +43,11 @@ pub(crate) struct StatFs {
     pub(crate) fsid: u64,
 }
 
+/// The name of a device, which drivers give and which is ASCII.
+fn device_name(name: &CStr) -> &str {
+    name.to_str().unwrap_or("?")
+}
+
 /// A super block that is being filled: it has a device, but no data of the mount yet.
 ///
 /// # Invariants
@@ -55,9 +61,9 @@ pub(crate) struct NewSuperBlock<'a, T: FileSystem> {
 
 impl<T: FileSystem> NewSuperBlock<'_, T> {
     /// Name of the device, for messages.
-    pub(crate) fn id(&self) -> &CStr {
+    pub(crate) fn id(&self) -> &str {
         // SAFETY: The name ends with a zero byte and lives as long as the super block.
-        unsafe { CStr::from_char_ptr((&raw const (*self.sb).s_id).cast()) }
+        device_name(unsafe { CStr::from_char_ptr((&raw const (*self.sb).s_id).cast()) })
     }
 
     /// The device.
@@ -122,7 +128,7 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         T: XattrOperations,
     {
         // SAFETY: The super block is ours alone; the table lives for ever.
-        unsafe { (*self.sb).s_xattr = xattr::handlers::<T>() };
+        unsafe { (*self.sb).s_xattr = xattr::handlers::<T>().cast() };
     }
 
     /// File handles are served by `T`.
@@ -177,9 +183,9 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 
     /// Name of the device, for messages.
-    pub(crate) fn id(&self) -> &CStr {
+    pub(crate) fn id(&self) -> &str {
         // SAFETY: The name ends with a zero byte and lives as long as the super block.
-        unsafe { CStr::from_char_ptr((&raw const (*self.as_ptr()).s_id).cast()) }
+        device_name(unsafe { CStr::from_char_ptr((&raw const (*self.as_ptr()).s_id).cast()) })
     }
 
     /// Whether it is read-only now.
@@ -227,7 +233,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// Errors: `ENOMEM`. May wait for the inode to be filled or to leave memory: hold no handle and no lock that these need.
     pub(crate) fn lookup_inode(&self, ino: u64) -> Result<Lookup<'_, T>> {
         // SAFETY: The super block is mounted or being mounted.
-        let inode = unsafe { bindings::iget_locked(self.as_ptr(), ino) };
+        let inode = unsafe { bindings::iget_locked(self.as_ptr(), raw_ino(ino)) };
         if inode.is_null() {
             return Err(code::ENOMEM);
         }
@@ -243,7 +249,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// Finds inode `ino` only if it is in memory and filled.
     pub(crate) fn cached_inode(&self, ino: u64) -> Option<ARef<INode<T>>> {
         // SAFETY: The super block is mounted.
-        let inode = unsafe { bindings::ilookup(self.as_ptr(), ino) };
+        let inode = unsafe { bindings::ilookup(self.as_ptr(), raw_ino(ino)) };
         // SAFETY: `ilookup` gives a reference to an inode that is not NEW.
         unsafe { INode::take(inode) }
     }

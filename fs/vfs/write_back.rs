@@ -4,19 +4,13 @@
 
 use super::mapping::{inode_of, store, Completion, Extent, MappingOperations};
 use super::{bindings, code, status, task};
+use crate::compat::{self, WriteBackCallbacks};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use kernel::prelude::*;
 
-/// The table of `T`.
-struct Table<T>(PhantomData<T>);
-
-impl<T: MappingOperations> Table<T> {
-    const WRITE_BACK: bindings::iomap_writeback_ops = bindings::iomap_writeback_ops {
-        writeback_range: Some(write_back_range::<T>),
-        writeback_submit: Some(write_back_submit::<T>),
-    };
-}
+/// The callbacks of `T`.
+struct Callbacks<T>(PhantomData<T>);
 
 /// What finishes writes of files of `T`.
 pub(super) fn completion_work<T: MappingOperations>(
@@ -28,65 +22,47 @@ pub(super) unsafe extern "C" fn write_pages<T: MappingOperations>(
     mapping: *mut bindings::address_space,
     wbc: *mut bindings::writeback_control,
 ) -> c_int {
-    let mut ctx = MaybeUninit::<bindings::iomap_writepage_ctx>::zeroed();
-    let p = ctx.as_mut_ptr();
-    // SAFETY: All zeros are valid, and the fields that the caller must set are set.
-    unsafe {
-        (*p).inode = (*mapping).host;
-        (*p).wbc = wbc;
-        (*p).ops = &Table::<T>::WRITE_BACK;
-        bindings::iomap_writepages(p)
-    }
+    // SAFETY: The kernel calls this for a file of this type.
+    unsafe { compat::write_pages::<Callbacks<T>>(mapping, wbc) }
 }
 
-unsafe extern "C" fn write_back_range<T: MappingOperations>(
-    ctx: *mut bindings::iomap_writepage_ctx,
-    folio: *mut bindings::folio,
-    pos: u64,
-    len: c_uint,
-    end_pos: u64,
-) -> isize {
-    // SAFETY: The context is `write_pages`'s; its mapping is all zeros or was filled by `store`.
-    let result = unsafe {
-        let map = &raw mut (*ctx).iomap;
-        inode_of::<T>((*ctx).inode).and_then(|inode| {
-            let covered = u64::try_from((*map).offset)
-                .ok()
-                .and_then(|start| pos.checked_sub(start))
-                .is_some_and(|distance| distance < (*map).length);
-            if covered && T::is_current(inode, (*map).validity_cookie) {
-                return Ok(());
-            }
-            let mapping = T::map_for_write_back(inode, pos, u64::from(len))?;
-            if matches!(mapping.extent, Extent::Inline(_)) {
-                return Err(code::EUCLEAN);
-            }
-            store((*ctx).inode, mapping, map)
+impl<T: MappingOperations> WriteBackCallbacks for Callbacks<T> {
+    unsafe fn map(
+        inode: *mut bindings::inode,
+        iomap: *mut bindings::iomap,
+        pos: u64,
+        len: c_uint,
+    ) -> c_int {
+        // SAFETY: The inode is of this type; the mapping is all zeros or was filled by `store`.
+        status(unsafe {
+            inode_of::<T>(inode).and_then(|this| {
+                let covered = u64::try_from((*iomap).offset)
+                    .ok()
+                    .and_then(|start| pos.checked_sub(start))
+                    .is_some_and(|distance| distance < (*iomap).length);
+                if covered && T::is_current(this, (*iomap).validity_cookie) {
+                    return Ok(());
+                }
+                let mapping = T::map_for_write_back(this, pos, u64::from(len))?;
+                if matches!(mapping.extent, Extent::Inline(_)) {
+                    return Err(code::EUCLEAN);
+                }
+                store(inode, mapping, iomap)
+            })
         })
-    };
-    match result {
-        // SAFETY: The context has a mapping for `pos`.
-        Ok(()) => unsafe {
-            bindings::iomap_add_to_ioend(ctx, folio, pos as i64, end_pos as i64, len)
-        },
-        Err(e) => e.to_errno() as isize,
     }
-}
 
-unsafe extern "C" fn write_back_submit<T: MappingOperations>(
-    ctx: *mut bindings::iomap_writepage_ctx,
-    error: c_int,
-) -> c_int {
-    // SAFETY: The context has an I/O to submit, made by `iomap_add_to_ioend`.
-    unsafe {
-        let ioend: *mut bindings::iomap_ioend = (*ctx).wb_ctx.cast();
-        let unwritten = u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN != 0;
-        let end = ((*ioend).io_offset as u64).saturating_add((*ioend).io_size as u64);
-        let wanted = inode_of::<T>((*ctx).inode).is_ok_and(|inode| T::wants_completion(inode, end));
-        if unwritten || wanted {
-            (*ioend).io_bio.bi_end_io = Some(write_done::<T>);
+    unsafe fn prepare(ioend: *mut bindings::iomap_ioend) {
+        // SAFETY: The I/O is ours until it is submitted, and its inode is of this type.
+        unsafe {
+            let unwritten = bindings::rvfs_ioend_is_unwritten(ioend);
+            let end = ((*ioend).io_offset as u64).saturating_add((*ioend).io_size as u64);
+            let wanted =
+                inode_of::<T>((*ioend).io_inode).is_ok_and(|inode| T::wants_completion(inode, end));
+            if unwritten || wanted {
+                (*ioend).io_bio.bi_end_io = Some(write_done::<T>);
+            }
         }
-        bindings::iomap_ioend_writeback_submit(ctx, error)
     }
 }
 
@@ -124,8 +100,7 @@ unsafe extern "C" fn complete<T: MappingOperations>(work: *mut bindings::work_st
                     let what = Completion {
                         offset: (*ioend).io_offset as u64,
                         len: (*ioend).io_size as u64,
-                        unwritten: u32::from((*ioend).io_flags) & bindings::IOMAP_IOEND_UNWRITTEN
-                            != 0,
+                        unwritten: bindings::rvfs_ioend_is_unwritten(ioend),
                     };
                     T::completed(inode, &what)
                 }));
