@@ -61,6 +61,8 @@ pub enum Choice {
     Newest(&'static str),
     /// The newest cloud kernel of a series, such as `7.2`.
     Series(&'static str),
+    /// The same, of a series that Debian builds without Rust: built again with it.
+    Rebuilt(&'static str),
 }
 
 /// Settings of the host for fetching that roots are fetched with, too.
@@ -224,7 +226,7 @@ impl Apt {
                 newest_image(&text)
                     .with_context(|| format!("{meta} of {suite} depends on no image"))
             }
-            Choice::Series(series) => self.newest_of_series(series),
+            Choice::Series(series) | Choice::Rebuilt(series) => self.newest_of_series(series),
         }
     }
 

@@ -17,6 +17,8 @@ use crate::architecture::{Architecture, ARM64, HOST};
 use crate::chroot::{Bind, Root};
 use crate::{cache, project, sys};
 
+mod rebuilt;
+
 /// Raised when the recipes below change, so that old entries are not used.
 const RECIPE: &str = "kernel environment 2";
 /// As above.
@@ -106,6 +108,9 @@ impl Kernel {
     /// # Errors
     /// A step of the preparation fails; the error says which.
     pub fn of(variety: &Variety, apt: &Apt) -> Result<Self> {
+        if let Choice::Rebuilt(series) = variety.choice {
+            return rebuilt::of(apt, series);
+        }
         let (release, version) = apt.kernel(variety.choice)?;
         let packages = apt.dependencies(&format!("linux-headers-{release}"))?;
         let compiler = compiler(&packages)
@@ -154,13 +159,27 @@ impl Kernel {
         &self.release
     }
 
+    /// Whether it is older than this series.
+    pub fn is_before(&self, major: u32, minor: u32) -> bool {
+        let mut numbers = series(&self.release)
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0))
+            .collect::<Vec<u32>>();
+        numbers.resize(2, 0);
+        numbers < vec![major, minor]
+    }
+
     /// Debian's build root with compilers, and this kernel's headers in their place.
     ///
     /// # Errors
     /// The entry in the cache cannot be read.
     pub fn root(&self) -> Result<Root> {
         let mut binds: Vec<Bind> = vec![(self.folder.clone(), self.folder.clone())];
-        for parent in ["usr/src", "usr/lib"] {
+        let packages = match self.is_rebuilt() {
+            true => &[][..],
+            false => &["usr/src", "usr/lib"],
+        };
+        for parent in packages {
             for entry in std::fs::read_dir(self.packages().join(parent))? {
                 let entry = entry?;
                 if entry.file_type()?.is_dir() {
@@ -247,7 +266,15 @@ impl Kernel {
         self.folder.join("packages")
     }
 
+    /// Whether it was built here, not by Debian, so that it has a tree but no packages.
+    fn is_rebuilt(&self) -> bool {
+        !self.packages().exists()
+    }
+
     fn headers(&self) -> PathBuf {
+        if self.is_rebuilt() {
+            return self.folder.join("tree");
+        }
         self.packages()
             .join("usr/src")
             .join(format!("linux-headers-{}", self.release))
@@ -432,6 +459,19 @@ mod tests {
 
     fn path(path: &Path) -> &str {
         path.to_str().expect("UTF-8")
+    }
+
+    #[test]
+    fn series_are_compared_as_numbers() {
+        let kernel = |release: &str| super::Kernel {
+            folder: "/".into(),
+            release: release.to_owned(),
+            build_root: "/".into(),
+        };
+        assert!(kernel("6.12.117+deb13-cloud-amd64-rust").is_before(6, 13));
+        assert!(kernel("6.9.1").is_before(6, 12));
+        assert!(!kernel("7.2.12+deb13-cloud-amd64").is_before(7, 2));
+        assert!(!kernel("7.10-cloud-amd64").is_before(7, 2));
     }
 
     #[test]

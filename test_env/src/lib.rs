@@ -33,3 +33,4 @@ pub mod suites;
 pub mod sys;
 pub mod tools;
 pub mod uml;
+pub mod vendor;

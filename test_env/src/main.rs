@@ -17,7 +17,7 @@ use test_env::report::Count;
 use test_env::suites::{self, Request, Suite};
 use test_env::uml::Flavour;
 use test_env::{
-    bench_kernel, check, demo, dkms, guest, host, matrix, module, nightly, packer, tools,
+    bench_kernel, check, demo, dkms, guest, host, matrix, module, nightly, packer, tools, vendor,
 };
 
 /// Kernels, guests and test runs for VexFS.
@@ -39,6 +39,8 @@ enum Task {
     Tools,
     /// Build the kernel module into build/vexfs.ko
     Module,
+    /// Put the sources of crates that older kernels lack into build/vendor
+    Vendor,
     /// Lint the kernel module
     ModuleClippy,
     /// List the panicking symbols of the module, and what refers to them
@@ -177,6 +179,9 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Module => {
             println!("{}", module::build(&kernel()?)?.display());
+        }
+        Task::Vendor => {
+            println!("{}", vendor::prepare()?.display());
         }
         Task::ModuleClippy => module::clippy(&kernel()?)?,
         Task::Panics { max } => {

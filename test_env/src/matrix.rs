@@ -48,6 +48,13 @@ const KERNELS: &[Variety] = &[
         choice: Choice::Newest("experimental"),
         keep_source: false,
     },
+    Variety {
+        name: "trixie-6.12",
+        distribution: &TRIXIE,
+        architecture: HOST,
+        choice: Choice::Rebuilt("6.12"),
+        keep_source: false,
+    },
     ON_ARM64,
 ];
 

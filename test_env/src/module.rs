@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{ensure, Context, Result};
 
 use crate::kernel::Kernel;
-use crate::{cache, project, sys};
+use crate::{cache, project, sys, vendor};
 
 /// Builds the module; returns `build/vexfs.ko`, which has no debug information.
 /// The one in the folder of objects beside it has.
@@ -56,12 +56,47 @@ pub fn clippy(kernel: &Kernel) -> Result<()> {
 fn make(kernel: &Kernel, objects: &Path, variables: &[&str]) -> Result<()> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let root = project::root();
-    let mut command = kernel.make_module(&[&root, objects], &root.join("fs"), objects)?;
+    // Kbuild keeps objects apart from sources since 6.13.
+    let apart = !kernel.is_before(6, 13);
+    let source = match apart {
+        true => root.join("fs"),
+        false => copy_of_sources(&root, objects)?,
+    };
+    // What the kernel has of zerocopy came with 7.2.
+    let vendor = match kernel.is_before(7, 2) {
+        true => Some(vendor::prepare()?),
+        false => None,
+    };
+    let binds: Vec<&Path> = [root.as_path(), objects]
+        .into_iter()
+        .chain(vendor.as_deref())
+        .collect();
+    let mut command = kernel.make_module(&binds, &source, objects)?;
+    if let Some(folder) = &vendor {
+        command.arg(format!("VENDOR={}", folder.display()));
+    }
     command
         .arg(format!("-j{jobs}"))
         .args(["--no-print-directory", "modules"])
         .args(variables);
-    sys::run(&mut command)
+    sys::run(&mut command)?;
+    if !apart {
+        std::fs::copy(source.join("vexfs.ko"), objects.join("vexfs.ko"))?;
+    }
+    Ok(())
+}
+
+/// A copy of what the module is built from, beside its objects; returns that of fs/.
+fn copy_of_sources(root: &Path, objects: &Path) -> Result<PathBuf> {
+    let folder = objects.join("sources");
+    std::fs::create_dir_all(&folder)?;
+    sys::run(
+        Command::new("cp")
+            .args(["-r", "--update", "--preserve=timestamps"])
+            .args(["fs", "layout", "engine", "uapi", "vector"].map(|name| root.join(name)))
+            .arg(&folder),
+    )?;
+    Ok(folder.join("fs"))
 }
 
 /// A place from which a panic can be reached.

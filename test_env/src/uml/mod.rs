@@ -259,7 +259,7 @@ fn changed(text: &str, changes: &[(&str, &str)]) -> Result<String> {
 }
 
 /// The lines of a wanted configuration that the found one does not have.
-fn differing(wanted: &str, found: &str) -> Vec<String> {
+pub(crate) fn differing(wanted: &str, found: &str) -> Vec<String> {
     let value = |name: &str| {
         found
             .lines()
