@@ -125,6 +125,7 @@ install-dkms: ## The module's source; DKMS builds it for every kernel with Rust
 			-type f \( -name '*.rs' -o -name '*.[ch]' -o -name Kbuild -o -name bindings_parameters \)); do \
 		$(INSTALL) -D -m 644 $$file $(dkmstree)/$$file || exit 1; \
 	done
+	test ! -d $(BUILD)/vendor || cp -r $(BUILD)/vendor $(dkmstree)/
 	$(if $(DESTDIR),,dkms add vexfs/$(VERSION) && dkms autoinstall)
 
 uninstall: ## Remove what the install targets installed, with the same DESTDIR and prefix

@@ -226,6 +226,16 @@ impl Kernel {
             .with_context(|| format!("{} names no compilers", path.display()))
     }
 
+    /// The program that is the kernel's C compiler.
+    fn c_compiler(&self) -> Result<String> {
+        let config = std::fs::read_to_string(self.headers().join(".config"))?;
+        let text = configured(&config, "CONFIG_CC_VERSION_TEXT");
+        let name = text.and_then(|text| text.split(' ').next());
+        Ok(name
+            .context("the configuration names no compiler")?
+            .to_owned())
+    }
+
     /// `make` for an external module in `source`, objects in `objects`; both must
     /// lie below one of `binds`.
     ///
@@ -238,6 +248,10 @@ impl Kernel {
             .arg(self.folder.join("tree"))
             .arg(format!("M={}", source.display()))
             .arg(format!("MO={}", objects.display()));
+        if self.is_rebuilt() {
+            // Debian's headers say this by themselves.
+            command.arg(format!("CC={}", self.c_compiler()?));
+        }
         Ok(command)
     }
 
@@ -409,18 +423,20 @@ fn is_for_building(package: &str) -> bool {
     package.starts_with("linux-headers-") || package.starts_with(KBUILD)
 }
 
+/// The text that an option has in a configuration.
+fn configured<'a>(config: &'a str, name: &str) -> Option<&'a str> {
+    config.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix("=\"")?
+            .strip_suffix('"')
+    })
+}
+
 /// The versions of rustc and of the C compiler in a configuration.
 fn compilers(config: &str, architecture: &Architecture) -> Option<(String, String)> {
-    let value = |name: &str| {
-        config.lines().find_map(|line| {
-            line.strip_prefix(name)?
-                .strip_prefix("=\"")?
-                .strip_suffix('"')
-        })
-    };
-    let rustc = value("CONFIG_RUSTC_VERSION_TEXT")?;
+    let rustc = configured(config, "CONFIG_RUSTC_VERSION_TEXT")?;
     let rustc = rustc.strip_prefix("rustc ")?.split(' ').next()?;
-    let c = value("CONFIG_CC_VERSION_TEXT")?;
+    let c = configured(config, "CONFIG_CC_VERSION_TEXT")?;
     let name = c.split(' ').next()?;
     let name = name
         .trim_start_matches(architecture.gnu)
@@ -466,6 +482,7 @@ mod tests {
         let kernel = |release: &str| super::Kernel {
             folder: "/".into(),
             release: release.to_owned(),
+            architecture: HOST,
             build_root: "/".into(),
         };
         assert!(kernel("6.12.117+deb13-cloud-amd64-rust").is_before(6, 13));

@@ -85,6 +85,7 @@ pub(super) fn of(apt: &Apt, series: &'static str) -> Result<Kernel> {
     Ok(Kernel {
         folder,
         release,
+        architecture: apt.architecture(),
         build_root,
     })
 }
