@@ -67,6 +67,7 @@ fn kernel_format() -> Result<()> {
         "--edition",
         "2021",
         "fs/vexfs.rs",
+        "fs/compat/kernel/lib.rs",
     ]))
 }
 

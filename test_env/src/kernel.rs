@@ -482,7 +482,7 @@ mod tests {
         let kernel = |release: &str| super::Kernel {
             folder: "/".into(),
             release: release.to_owned(),
-            architecture: HOST,
+            architecture: &AMD64,
             build_root: "/".into(),
         };
         assert!(kernel("6.12.117+deb13-cloud-amd64-rust").is_before(6, 13));
