@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{Context, Result};
 
 use super::{Host, BASE, CONFIGURATION};
 use crate::guest::{defects, Accel};
@@ -15,6 +15,9 @@ use crate::{cache, project, sys};
 
 /// Raised when what is done here changes, so that older images are not used.
 const RECIPE: &str = "machine image 1";
+
+/// How often an emulated machine may try; see [`crate::guest::Guest::start`].
+const ATTEMPTS: u32 = 2;
 
 /// What `make install` and `make uninstall` need, beside what was built.
 const TREE: &[&str] = &["Makefile", "Cargo.toml", "docs/man", "uapi/vexfs.h"];
@@ -54,6 +57,18 @@ impl Tree {
         Ok(Self { folder, archive })
     }
 }
+
+/// The kernel that Packer booted shows a defect: lines of its log.
+#[derive(Debug)]
+struct Died(String);
+
+impl std::fmt::Display for Died {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Died {}
 
 /// A key for SSH, removed when dropped.
 pub struct Key {
@@ -111,7 +126,18 @@ pub fn image(host: &Host, base: &Path, tree: &Tree, accel: Accel) -> Result<Path
         && matches!((changed(&image), changed(&stamp)), (Ok(image), Ok(stamp)) if image <= stamp);
     if !fresh {
         let start = Instant::now();
-        make(host, tree, accel, &image)?;
+        let mut attempts = if accel == Accel::Tcg { ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
+            match make(host, tree, accel, &image) {
+                Ok(()) => break,
+                // Nothing but the stock kernel runs there.
+                Err(error) if attempts > 0 && error.is::<Died>() => {
+                    eprintln!("once more, emulation died: {error}");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         std::fs::write(&stamp, inputs)?;
         println!("    Packer took {} s", start.elapsed().as_secs());
     }
@@ -159,12 +185,9 @@ fn make(host: &Host, tree: &Tree, accel: Accel, image: &Path) -> Result<()> {
     let result = sys::run_logged(&mut command, &log);
     let printed = std::fs::read(&console).unwrap_or_default();
     let found = defects(&String::from_utf8_lossy(&printed));
-    ensure!(
-        found.is_empty(),
-        "the kernel's log shows a defect, see {}: {}",
-        console.display(),
-        found.join("\n")
-    );
+    if !found.is_empty() {
+        return Err(Died(found.join("\n")).into());
+    }
     result.with_context(|| format!("end of the console:\n{}", sys::tail(&printed)))?;
     let made = output.join("vexfs.qcow2");
     std::fs::rename(&made, image).with_context(|| format!("Packer made no {}", made.display()))?;
