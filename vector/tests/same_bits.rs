@@ -358,7 +358,7 @@ fn kinds(dim: usize) -> Vec<Kind> {
 
 /// A vector that is acceptable, whatever the kind.
 fn acceptable(kind: &Kind, seed: usize) -> Vec<u8> {
-    let number = |i: usize| (i + seed) * 2654435761 >> 7;
+    let number = |i: usize| ((i + seed) * 2654435761) >> 7;
     let mut vector: Vec<u8> = match kind.element() {
         Element::F32 => bytes(
             &(0..kind.dim() as usize)
