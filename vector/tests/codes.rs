@@ -79,7 +79,7 @@ struct Seen {
     /// Codes and factors of the entries, as stored.
     stored: Vec<(Vec<u8>, [u32; FACTORS])>,
     centroid: u32,
-    /// Entry, upper bound unknown here, key: with no limit, so all.
+    /// Entry and key of all: there was no limit.
     all: Vec<(usize, u32)>,
     /// The limit that the ten nearest set.
     limit: u32,
@@ -147,12 +147,7 @@ fn look(
 }
 
 /// Vectors of a partition, a query, and the rotation's seed, all from `seed`.
-fn scene(
-    dim: usize,
-    n: usize,
-    seed: u64,
-    metric: Metric,
-) -> (Shape, Vec<f32>, Vec<Vec<f32>>, Vec<f32>) {
+fn scene(dim: usize, n: usize, seed: u64) -> (Shape, Vec<f32>, Vec<Vec<f32>>, Vec<f32>) {
     let shape = Shape::new(dim as u32).unwrap();
     let mut random = Random(seed);
     let centre = random.vector(dim);
@@ -162,7 +157,6 @@ fn scene(
     };
     let members = (0..n).map(|_| near(&mut random, 0.5)).collect();
     let query = near(&mut random, 0.7);
-    let _ = metric;
     (shape, centre, members, query)
 }
 
@@ -221,7 +215,7 @@ fn estimates_are_near_the_truth_and_bounds_hold() {
         (1536, 0.01),
     ] {
         for metric in [Metric::L2, Metric::Dot] {
-            let (shape, centre, members, query) = scene(dim, 64, dim as u64, metric);
+            let (shape, centre, members, query) = scene(dim, 64, dim as u64);
             let mut signs = vec![0; Rotation::memory(&shape)];
             let rotation = Rotation::derive(&shape, 9, &mut signs).unwrap();
             let cpu = &paths()[0];
@@ -278,7 +272,7 @@ fn estimates_are_near_the_truth_and_bounds_hold() {
 #[test]
 fn a_vector_that_is_its_centroid_has_the_centroids_distance() {
     for metric in [Metric::L2, Metric::Dot] {
-        let (shape, centre, _, query) = scene(40, 1, 5, metric);
+        let (shape, centre, _, query) = scene(40, 1, 5);
         let pad = |v: &[f32]| {
             let mut v = v.to_vec();
             v.resize(shape.padded(), 0.0);
@@ -400,7 +394,7 @@ fn two_means_finds_two_clusters_and_leaves_no_side_thin() {
 
 /// Everything that the kernels give for a scene, as integers.
 fn everything(cpu: &Userspace, dim: usize, n: usize, seed: u64, metric: Metric) -> Vec<Vec<u32>> {
-    let (shape, centre, members, query) = scene(dim, n, seed, metric);
+    let (shape, centre, members, query) = scene(dim, n, seed);
     let mut signs = vec![0; Rotation::memory(&shape)];
     let rotation = Rotation::derive(&shape, seed, &mut signs).unwrap();
     let members: Vec<Vec<u32>> = members
