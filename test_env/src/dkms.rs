@@ -16,6 +16,7 @@ use crate::apt::Apt;
 use crate::chroot::Root;
 use crate::guest::{Config, Disk, Guest, Setup};
 use crate::kernel::{series, Kernel, DEFAULT};
+use crate::report::{Count, Report};
 use crate::{cache, host, project, rootfs, sys, tools};
 
 /// Raised when the recipe below changes, so that old entries are not used.
@@ -45,11 +46,11 @@ const DISK_BYTES: u64 = 1 << 30;
 /// Free space of the guest's root.
 const SLACK_BYTES: u64 = 256 << 20;
 
-/// Runs the test.
+/// Runs the test. The steps build on each other, so the first that fails is the last.
 ///
 /// # Errors
-/// A step fails; the error says which.
-pub fn run() -> Result<()> {
+/// What it needs cannot be prepared. That a step fails is in the count.
+pub fn run() -> Result<Count> {
     host::prepare()?;
     let apt = Apt::open(false)?;
     let kernel = Kernel::prepare(&apt)?;
@@ -59,7 +60,9 @@ pub fn run() -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("vexfs-dkms-").tempdir()?;
     let log = scratch.path().join("log");
     let root = Root::at(entry.join("root"));
+    let report = Report::default();
     let test = Test {
+        report: &report,
         root: &root,
         log: &log,
         module: format!("vexfs/{}", env!("CARGO_PKG_VERSION")),
@@ -72,11 +75,13 @@ pub fn run() -> Result<()> {
         rootfs::make_image(root.path(), &image, SLACK_BYTES, true, &log)?;
         in_guest(kernel, image.clone(), &test)
     });
-    test.remove()?;
-    result?;
-    test.nothing_left()?;
-    println!("test dkms::uninstall ... ok");
-    Ok(())
+    let removed = test.remove();
+    let last = result.and(removed).and_then(|()| test.nothing_left());
+    match last {
+        Ok(()) => report.passed("dkms::uninstall"),
+        Err(error) => report.failed("dkms", &format!("{error:#}")),
+    }
+    Ok(report.count())
 }
 
 /// A Debian root with the stock kernel and DKMS, from packages alone.
@@ -100,6 +105,7 @@ fn root_entry(apt: &Apt) -> Result<std::path::PathBuf> {
 
 /// The installation in a root.
 struct Test<'a> {
+    report: &'a Report,
     root: &'a Root,
     log: &'a Path,
     /// As DKMS names it.
@@ -150,21 +156,23 @@ impl Test<'_> {
                 "{tool} is another one"
             );
         }
-        println!("test dkms::install_targets ... ok");
+        self.report.passed("dkms::install_targets");
         let start = Instant::now();
         self.dkms(&["install"]).with_context(|| self.make_log())?;
-        println!(
-            "test dkms::dkms_install ... ok\n    {} s, with the metadata of the kernel's Rust crates",
+        self.report.passed("dkms::dkms_install");
+        self.report.note(&format!(
+            "{} s, with the metadata of the kernel's Rust crates",
             start.elapsed().as_secs()
-        );
+        ));
         self.dkms(&["remove"])?;
         let start = Instant::now();
         // `remove` forgets the source, too, when no other kernel has it.
         self.dkms(&["install"])?;
-        println!(
-            "test dkms::dkms_install_again ... ok\n    {} s, with the metadata of before",
+        self.report.passed("dkms::dkms_install_again");
+        self.report.note(&format!(
+            "{} s, with the metadata of before",
             start.elapsed().as_secs()
-        );
+        ));
         Ok(())
     }
 
@@ -238,7 +246,7 @@ fn in_guest(kernel: Kernel, image: std::path::PathBuf, test: &Test) -> Result<()
         guest
             .run(&format!("set -o pipefail; {script}"))
             .with_context(|| format!("step {name}"))?;
-        println!("test dkms::{name} ... ok");
+        test.report.passed(&format!("dkms::{name}"));
     }
     guest.shutdown()
 }

@@ -205,16 +205,8 @@ fn perform(task: Task) -> Result<ExitCode> {
             return Ok(exit(matrix::run(kernel.as_deref(), write)?));
         }
         Task::TestArm64 => return Ok(counted(harness::arm64_tests()?)),
-        Task::TestDkms => dkms::run()?,
-        Task::Packer => {
-            let count = packer::run()?;
-            println!("{count}");
-            return Ok(if count.failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
+        Task::TestDkms => return Ok(counted(dkms::run()?)),
+        Task::Packer => return Ok(counted(packer::run()?)),
         Task::Suite {
             suite,
             tree,
