@@ -20,8 +20,8 @@ module: toolchain ## The module alone, for Debian's stock trixie-backports kerne
 test: toolchain ## The workspace's tests, those in guests, and a selection in the debug kernel
 	$(XTASK) test
 
-matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=name for one)
-	$(XTASK) matrix $(if $(KERNEL),--kernel $(KERNEL))
+matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=name for one; FRESH=1, WRITE=1)
+	$(XTASK) matrix $(if $(KERNEL),--kernel $(KERNEL)) $(if $(FRESH),--fresh) $(if $(WRITE),--write)
 
 test-arm64: toolchain ## Tests of the vector code for 64-bit ARM, emulated
 	$(XTASK) test-arm64

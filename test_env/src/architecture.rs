@@ -28,6 +28,8 @@ pub struct Architecture {
     pub emulated: &'static str,
     /// The first serial port.
     pub console: &'static str,
+    /// Parameters that its kernels need in a machine of QEMU's, with a space in front.
+    pub parameters: &'static str,
     /// What the root with the compilers has besides, for the kernel and the programs.
     pub packages: &'static [&'static str],
     /// Variables of the kernel's build that its configuration depends on.
@@ -49,6 +51,10 @@ pub static AMD64: Architecture = Architecture {
     machine: &[],
     emulated: "max",
     console: "ttyS0",
+    // The kernel takes a timer whose interrupts come late, for the host is busy, for one that
+    // does not work, and panics. It is always right in a machine of QEMU's, and under KVM the
+    // kernel leaves the check out by itself.
+    parameters: " no_timer_check",
     packages: &[],
     variables: &[],
 };
@@ -67,6 +73,7 @@ pub static ARM64: Architecture = Architecture {
     // is a slow one to emulate.
     emulated: "max,pauth-impdef=on",
     console: "ttyAMA0",
+    parameters: "",
     packages: &["cargo", "gcc-arm-linux-gnueabihf", "libc6-dev-arm64-cross"],
     // Debian's kernels run 32-bit programs, whose vDSO is built with their compiler.
     variables: &[("CROSS_COMPILE_COMPAT", "arm-linux-gnueabihf-")],

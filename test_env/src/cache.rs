@@ -47,10 +47,8 @@ pub fn entry(
     inputs: &[String],
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    inputs.hash(&mut hasher);
     let cache = project::cache()?;
-    let path = cache.join(format!("{kind}-{:016x}", hasher.finish()));
+    let path = place(&cache, kind, inputs);
     let complete = path.join("complete");
     // What is there need not wait for another entry that is being made.
     if complete.exists() {
@@ -72,6 +70,21 @@ pub fn entry(
         prune(&cache, kind, &path)?;
     }
     touched(path)
+}
+
+/// Removes the entry of kind `kind` for `inputs`, if there is one.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn forget(kind: &str, inputs: &[String]) -> Result<()> {
+    let _lock = lock(kind)?;
+    remove(&place(&project::cache()?, kind, inputs))
+}
+
+fn place(cache: &Path, kind: &str, inputs: &[String]) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    inputs.hash(&mut hasher);
+    cache.join(format!("{kind}-{:016x}", hasher.finish()))
 }
 
 /// An entry, marked as used now: the time of the mark says when it was.
@@ -126,4 +139,52 @@ pub fn remove(path: &Path) -> Result<()> {
             .args(["-rf", "--one-file-system", "--"])
             .arg(path),
     )
+}
+
+/// A hash of a file, or of all files below a folder and their names.
+///
+/// # Errors
+/// One cannot be read.
+pub fn digest(path: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    hash(path, &mut hasher)?;
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn hash(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    path.file_name().hash(hasher);
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        entries.sort();
+        entries.len().hash(hasher);
+        return entries.iter().try_for_each(|entry| hash(entry, hasher));
+    }
+    std::fs::read(path)
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .hash(hasher);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    #[test]
+    fn a_digest_sees_names_and_contents() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let mut seen = std::collections::BTreeSet::new();
+        std::fs::create_dir(path.join("a")).expect("create");
+        assert!(seen.insert(digest(path).expect("digest")));
+        std::fs::write(path.join("a/b"), "1").expect("write");
+        assert!(seen.insert(digest(path).expect("digest")));
+        std::fs::write(path.join("a/b"), "2").expect("write");
+        assert!(seen.insert(digest(path).expect("digest")));
+        std::fs::rename(path.join("a/b"), path.join("a/c")).expect("rename");
+        assert!(seen.insert(digest(path).expect("digest")));
+        assert!(!seen.insert(digest(path).expect("digest")));
+        assert!(digest(&path.join("none")).is_err());
+    }
 }

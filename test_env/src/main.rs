@@ -67,6 +67,9 @@ enum Task {
         /// Put the table into docs/kernels.md
         #[arg(long, conflicts_with = "kernel")]
         write: bool,
+        /// Start the guests even where an earlier run had the same inputs
+        #[arg(long)]
+        fresh: bool,
     },
     /// Run the tests of the code that depends on the architecture, for 64-bit ARM
     TestArm64,
@@ -201,8 +204,12 @@ fn perform(task: Task) -> Result<ExitCode> {
             println!("image   {}", kernel.image().display());
         }
         Task::Test { filter, host_only } => return test(filter, host_only),
-        Task::Matrix { kernel, write } => {
-            return Ok(exit(matrix::run(kernel.as_deref(), write)?));
+        Task::Matrix {
+            kernel,
+            write,
+            fresh,
+        } => {
+            return Ok(exit(matrix::run(kernel.as_deref(), write, fresh)?));
         }
         Task::TestArm64 => return Ok(counted(harness::arm64_tests()?)),
         Task::TestDkms => return Ok(counted(dkms::run()?)),

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The matrix: every kernel that users have, the module built for it, booted and
-//! smoke-tested; and the table of how that went, in docs/kernels.md. Which versions
-//! these kernels have today is for the package lists to say.
+//! smoke-tested, unless that was done before with the same inputs ([`kept`]); and the table
+//! of how that went, in docs/kernels.md. Which versions these kernels have today is for the
+//! package lists to say.
+
+mod kept;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -76,16 +79,20 @@ struct Row {
     booted: bool,
     /// Steps of the smoke test that passed.
     passed: usize,
+    /// When the guests ran, and whether it was in an earlier run.
+    tested: String,
+    kept: bool,
     seconds: u64,
     failure: Option<String>,
 }
 
 /// Runs all kernels, or those whose name contains `filter`; prints the table, and
-/// writes it into the document if `write` is set. False if a kernel failed.
+/// writes it into the document if `write` is set. No result of an earlier run counts if `anew`
+/// is set. False if a kernel failed.
 ///
 /// # Errors
 /// The name fits no kernel, or the table cannot be written.
-pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
+pub fn run(filter: Option<&str>, write: bool, anew: bool) -> Result<bool> {
     let wanted: Vec<&Variety> = KERNELS
         .iter()
         .filter(|kernel| kernel.name.contains(filter.unwrap_or_default()))
@@ -102,7 +109,7 @@ pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
             scope.spawn(|| loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((number, variety)) = next else { break };
-                let row = row(variety);
+                let row = row(variety, anew);
                 announce(&row);
                 rows.lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -127,20 +134,20 @@ pub fn run(filter: Option<&str>, write: bool) -> Result<bool> {
 }
 
 /// Does everything for one kernel.
-fn row(variety: &Variety) -> Row {
+fn row(variety: &Variety, anew: bool) -> Row {
     let start = Instant::now();
     let mut row = Row {
         name: variety.name.to_owned(),
         ..Row::default()
     };
-    if let Err(error) = fill(variety, &mut row) {
+    if let Err(error) = fill(variety, anew, &mut row) {
         row.failure = Some(format!("{error:#}"));
     }
     row.seconds = start.elapsed().as_secs();
     row
 }
 
-fn fill(variety: &Variety, row: &mut Row) -> Result<()> {
+fn fill(variety: &Variety, anew: bool, row: &mut Row) -> Result<()> {
     let apt = Apt::of_architecture(variety.distribution, variety.architecture, false)?;
     host::prepare_guests(variety.architecture)?;
     let kernel = Kernel::of(variety, &apt).context("the kernel cannot be prepared")?;
@@ -154,10 +161,12 @@ fn fill(variety: &Variety, row: &mut Row) -> Result<()> {
     let apt = Apt::of_architecture(&TRIXIE, variety.architecture, false)?;
     let setup = Setup::with_kernel(&apt, kernel)?;
     smoke::share(&setup, &bin, &module)?;
-    let outcome = smoke::run(&setup);
-    row.booted = outcome.booted;
-    row.passed = outcome.passed;
-    row.failure = outcome.failure;
+    let tested = kept::smoke(&setup, anew)?;
+    row.booted = tested.outcome.booted;
+    row.passed = tested.outcome.passed;
+    row.failure = tested.outcome.failure;
+    row.tested = tested.time;
+    row.kept = tested.kept;
     Ok(())
 }
 
@@ -165,8 +174,14 @@ fn fill(variety: &Variety, row: &mut Row) -> Result<()> {
 fn announce(row: &Row) {
     match &row.failure {
         None => println!(
-            "kernel {} ({}) ... ok, {} s",
-            row.name, row.release, row.seconds
+            "kernel {} ({}) ... ok, {} s{}",
+            row.name,
+            row.release,
+            row.seconds,
+            match row.kept {
+                true => format!("; nothing has changed since the guests of {}", row.tested),
+                false => String::new(),
+            }
         ),
         Some(failure) => println!(
             "kernel {} ({}) ... FAILED\n    {}",
@@ -178,15 +193,16 @@ fn announce(row: &Row) {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = "| kernel | release | rustc | C compiler | build | boot | tests | time |\n\
-                    |---|---|---|---|---|---|---|---|\n"
-        .to_owned();
+    let mut text =
+        "| kernel | release | rustc | C compiler | build | boot | tests | tested | time |\n\
+                    |---|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
     for row in rows {
         let yes = |good: bool| if good { "ok" } else { "FAILED" };
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} of {} | {} s |",
+            "| {} | {} | {} | {} | {} | {} | {} of {} | {}{} | {} s |",
             row.name,
             row.release,
             row.rustc,
@@ -195,6 +211,8 @@ fn table(rows: &[Row]) -> String {
             yes(row.booted),
             row.passed,
             smoke::TOTAL,
+            row.tested,
+            if row.kept { ", kept" } else { "" },
             row.seconds
         );
     }
@@ -232,17 +250,26 @@ mod tests {
             built: true,
             booted: true,
             passed: 3,
+            tested: "2026-01-31 12:59 UTC".to_owned(),
+            kept: false,
             seconds: 61,
             failure: Some("step files".to_owned()),
         };
         let expected = format!(
-            "| sid | 7.2.13+deb14-cloud-amd64 | 1.97.1 | gcc-16 16.2.0 | ok | ok | 3 of {} | 61 s |",
+            "| sid | 7.2.13+deb14-cloud-amd64 | 1.97.1 | gcc-16 16.2.0 | ok | ok | 3 of {} \
+             | 2026-01-31 12:59 UTC | 61 s |",
             smoke::TOTAL
         );
         assert_eq!(table(&[row]).lines().last(), Some(expected.as_str()));
+        let kept = Row {
+            tested: "2026-01-31 12:59 UTC".to_owned(),
+            kept: true,
+            ..Row::default()
+        };
+        assert!(table(&[kept]).contains("| 2026-01-31 12:59 UTC, kept | 0 s |"));
         let none = table(&[Row::default()]);
         assert!(none.ends_with(&format!(
-            "| FAILED | FAILED | 0 of {} | 0 s |\n",
+            "| FAILED | FAILED | 0 of {} |  | 0 s |\n",
             smoke::TOTAL
         )));
     }

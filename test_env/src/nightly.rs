@@ -29,7 +29,7 @@ const STEPS: &[Step] = &[
     Step::plain("test"),
     Step::plain("test-arm64"),
     Step::plain("test-dkms"),
-    Step::plain("matrix"),
+    Step::with("matrix", &[("FRESH", "1")]),
     Step::plain("packer"),
     Step::plain("test-debug"),
     Step::plain("bench-kernel"),
@@ -45,6 +45,16 @@ impl Step {
             target,
             variables: &[],
             needs: None,
+        }
+    }
+
+    const fn with(
+        target: &'static str,
+        variables: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            variables,
+            ..Self::plain(target)
         }
     }
 

@@ -45,11 +45,11 @@ pub(super) fn start(
     .arg("-kernel")
     .arg(setup.kernel.image())
     .arg("-initrd")
-    .arg(setup.initramfs.path())
+    .arg(&setup.initramfs)
     .arg("-append")
     .arg(format!(
-        "console={} quiet panic=-1 oops=panic {}",
-        architecture.console, config.parameters
+        "console={} quiet panic=-1 oops=panic{} {}",
+        architecture.console, architecture.parameters, config.parameters
     ))
     .arg("-chardev");
     let log = format!("logfile={},logappend=on", disk::escape(place.console));

@@ -38,7 +38,7 @@ pub(super) fn start(
         overlay.display(),
         setup.root_image.display()
     )];
-    let mut files = vec![setup.root_image.as_path(), setup.initramfs.path(), &shared];
+    let mut files = vec![setup.root_image.as_path(), &setup.initramfs, &shared];
     for (disk, number) in config.disks.iter().zip(1..) {
         let (path, flags) = match disk {
             // No discards: the driver takes them 32 KiB at a time, so that one mkfs would
@@ -61,7 +61,7 @@ pub(super) fn start(
     let mut command = kernel.boot(&folders);
     command
         .arg(format!("mem={}M", config.memory))
-        .arg(format!("initrd={}", setup.initramfs.path().display()))
+        .arg(format!("initrd={}", setup.initramfs.display()))
         .arg(format!("uml_dir={}/", place.folder.display()))
         .args(&disks)
         .args(["con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:0"])

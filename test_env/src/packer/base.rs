@@ -68,7 +68,7 @@ pub fn prepare(apt: &Apt) -> Result<PathBuf> {
     let mut inputs = vec![
         RECIPE.to_owned(),
         format!("linux {release} {version}"),
-        super::build::digest(&files())?,
+        cache::digest(&files())?,
     ];
     inputs.extend(apt.versions(PACKAGES)?);
     cache::entry("machine-base", &inputs, |folder| {

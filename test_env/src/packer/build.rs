@@ -2,7 +2,6 @@
 //! Runs Packer: the package tree and a key of this build's own go in, an image comes
 //! out. The image is kept until an input changes, or somebody writes to it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -10,8 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::{Host, BASE, CONFIGURATION};
+use crate::cache::{self, digest};
 use crate::guest::{defects, Accel};
-use crate::{cache, project, sys};
+use crate::{project, sys};
 
 /// Raised when what is done here changes, so that older images are not used.
 const RECIPE: &str = "machine image 1";
@@ -192,52 +192,4 @@ fn make(host: &Host, tree: &Tree, accel: Accel, image: &Path) -> Result<()> {
     let made = output.join("vexfs.qcow2");
     std::fs::rename(&made, image).with_context(|| format!("Packer made no {}", made.display()))?;
     cache::remove(&output)
-}
-
-/// A hash of a file, or of all files below a folder and their names.
-///
-/// # Errors
-/// One cannot be read.
-pub fn digest(path: &Path) -> Result<String> {
-    let mut hasher = DefaultHasher::new();
-    hash(path, &mut hasher)?;
-    Ok(format!("{:016x}", hasher.finish()))
-}
-
-fn hash(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
-    path.file_name().hash(hasher);
-    if path.is_dir() {
-        let mut entries: Vec<PathBuf> = std::fs::read_dir(path)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()?;
-        entries.sort();
-        entries.len().hash(hasher);
-        return entries.iter().try_for_each(|entry| hash(entry, hasher));
-    }
-    std::fs::read(path)
-        .with_context(|| format!("cannot read {}", path.display()))?
-        .hash(hasher);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::digest;
-
-    #[test]
-    fn a_digest_sees_names_and_contents() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path();
-        let mut seen = std::collections::BTreeSet::new();
-        std::fs::create_dir(path.join("a")).expect("create");
-        assert!(seen.insert(digest(path).expect("digest")));
-        std::fs::write(path.join("a/b"), "1").expect("write");
-        assert!(seen.insert(digest(path).expect("digest")));
-        std::fs::write(path.join("a/b"), "2").expect("write");
-        assert!(seen.insert(digest(path).expect("digest")));
-        std::fs::rename(path.join("a/b"), path.join("a/c")).expect("rename");
-        assert!(seen.insert(digest(path).expect("digest")));
-        assert!(!seen.insert(digest(path).expect("digest")));
-        assert!(digest(&path.join("none")).is_err());
-    }
 }
