@@ -37,7 +37,9 @@ mod avx512;
 
 pub use args::*;
 
-use super::{Aligned, ISA_AVX2, ISA_AVX512};
+use super::Aligned;
+#[cfg(target_arch = "x86_64")]
+use super::{ISA_AVX2, ISA_AVX512};
 use lanes::{Lanes, Portable};
 use units::Units;
 
