@@ -152,6 +152,8 @@ struct vexfs_delete {
 
 #define VEXFS_SEARCH_K_MAX 10000
 #define VEXFS_SEARCH_QUERIES_MAX 1024
+#define VEXFS_SEARCH_RECALL 9500
+#define VEXFS_SEARCH_RECALL_MAX 10000
 #define VEXFS_SEARCH_HITS_MAX 262144 /* of query_count * k */
 
 struct vexfs_hit {
@@ -180,7 +182,9 @@ struct vexfs_search {
 	__u32 paths_capacity;
 	__u32 paths_used; /* out, also with ERANGE */
 	__u64 distances; /* out: distances computed */
-	__u64 reserved[8];
+	__u32 probes; /* leaves to look at; 0: as recall needs */
+	__u32 recall; /* aimed at, in 1/10000; 0: VEXFS_SEARCH_RECALL */
+	__u64 reserved[7];
 };
 
 #define VEXFS_ISA_PORTABLE 0

@@ -36,6 +36,12 @@ pub enum Error {
     HashFull,
     /// The work does not fit one transaction; split it (the caller's business, EAGAIN).
     TooBig,
+    /// The search tree has no room for a record before this partition (0: the first one) has been divided or made, which is a transaction of
+    /// its own (`vector::tree::make_room`; the caller's business, EAGAIN).
+    Full {
+        /// First block of the partition.
+        partition: u64,
+    },
     /// Moving a directory below itself, or other impossible moves (EINVAL).
     Loop,
     /// Reading or writing a block failed (EIO).
@@ -111,6 +117,7 @@ impl core::fmt::Display for Error {
             Error::TooLarge => f.write_str("file too large"),
             Error::HashFull => f.write_str("too many names share one hash"),
             Error::TooBig => f.write_str("too large for one transaction"),
+            Error::Full { .. } => f.write_str("no room in a partition of the search tree"),
             Error::Loop => f.write_str("a directory cannot be moved below itself"),
             Error::Io { block } => write!(f, "I/O error at block {block}"),
             Error::Corrupt { block, what } => write!(f, "block {block}: {what}"),

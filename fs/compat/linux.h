@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 
 /* 6.13: timestamps whose granularity follows who looks at them. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
@@ -52,6 +53,11 @@ static inline int bdev_rw_virt(struct block_device *bdev, sector_t sector, void 
 /* 6.17: file attributes in the kernel have a name of their own. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
 #define file_kattr fileattr
+#endif
+
+/* 6.18: the queue whose work runs on any processor has this name. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define system_dfl_wq system_unbound_wq
 #endif
 
 /*

@@ -33,7 +33,7 @@ pub(super) fn errno(e: Error) -> kernel::error::Error {
         Error::TooManyLinks => code::EMLINK,
         Error::BufferTooSmall => code::ERANGE,
         Error::TooLarge => code::EFBIG,
-        Error::TooBig => code::EAGAIN,
+        Error::TooBig | Error::Full { .. } => code::EAGAIN,
         Error::Corrupt { .. } => code::EUCLEAN,
         Error::NoMemory => code::ENOMEM,
         Error::ReadOnly => code::EROFS,

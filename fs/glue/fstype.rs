@@ -7,6 +7,7 @@ use super::error::{is_stopped, Shown};
 use super::inode::{self, transact};
 use super::mount::{Failure, Meta, Mount};
 use super::VexFs;
+use crate::vfs::background::Background;
 use crate::vfs::{
     checksum::crc32, code, task, ARef, FileSystem, FlushKind, INode, Journal, NewSuperBlock,
     OptionValue, Result, StatFs, SuperBlock,
@@ -26,6 +27,8 @@ use layout::{ino, BLOCK_SIZE, LINK_MAX, MAX_FILE_SIZE, NAME_MAX};
 pub(super) const DROP_STEP: u32 = 16;
 /// Fewest blocks that a transaction must be able to change: a step of finishing an orphan, with trees of three levels.
 const MIN_CREDITS: u32 = 960;
+/// Milliseconds after which a mount begins to look after its search trees.
+const TIDY_AFTER: u32 = 5_000;
 /// Most seconds between commits.
 const MAX_COMMIT_INTERVAL: u32 = 300;
 
@@ -181,6 +184,7 @@ impl FileSystem for VexFs {
                 deferred,
             },
             on_error,
+            Background::new(new)?,
         )?;
         if let Some(seconds) = options.commit {
             mount.set_commit_interval(seconds);
@@ -193,10 +197,14 @@ impl FileSystem for VexFs {
             begin_writing(sb)?;
             finish_work(sb)?;
         }
-        inode::get(sb, ino::ROOT)
+        let root = inode::get(sb, ino::ROOT)?;
+        // Nothing fails any more.
+        sb.mount().background().arm(TIDY_AFTER);
+        Ok(root)
     }
 
     fn put_super(sb: &SuperBlock<Self>) {
+        sb.mount().background().stop();
         // One that was shut down is left as it is: the next mount replays the journal.
         if !sb.is_read_only() && !is_stopped(sb) {
             if let Err(e) = end_writing(sb.mount()) {
@@ -284,7 +292,10 @@ impl FileSystem for VexFs {
             mount.set_commit_interval(seconds);
         }
         match (sb.is_read_only(), read_only) {
-            (false, true) if !is_stopped(sb) => end_writing(mount),
+            (false, true) if !is_stopped(sb) => {
+                mount.background().stop();
+                end_writing(mount)
+            }
             (true, false) => {
                 if is_stopped(sb) {
                     pr_err!(
@@ -297,7 +308,9 @@ impl FileSystem for VexFs {
                     return Err(code::EROFS);
                 }
                 begin_writing(sb)?;
-                finish_work(sb)
+                finish_work(sb)?;
+                mount.background().arm(TIDY_AFTER);
+                Ok(())
             }
             _ => Ok(()),
         }

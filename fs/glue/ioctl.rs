@@ -57,6 +57,8 @@ impl Counter {
     }
 }
 
+// Each handler is a function of its own, lest the stack has to hold what all of them need.
+
 /// Serves a request on any file or directory of a mount. Errors: `ENOTTY` for numbers that are not known.
 pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Result<i64> {
     match cmd {

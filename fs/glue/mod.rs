@@ -18,7 +18,8 @@
 //! | [`export`] | file handles |
 //! | [`shutdown`] | stopping a mount on request |
 //! | [`ioctl`] | the ioctl interface: indexes and records |
-//! | [`search`] | exact search, permission checks, paths of hits |
+//! | [`tree`] | search trees while they are changed: memory, room |
+//! | [`search`] | search, permission checks, paths of hits |
 //!
 //! Lock order: inode lock, folio locks, journal handle, metadata lock. See docs/architecture.md.
 
@@ -36,6 +37,7 @@ mod mapping;
 mod mount;
 mod search;
 mod shutdown;
+mod tree;
 mod xattr;
 
 /// The filesystem type.

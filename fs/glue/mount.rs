@@ -6,7 +6,9 @@ use super::blocks::{Reader, Seal, Txn, SIZE};
 use super::deferred::Deferred;
 use super::error::{change_failed, errno, is_stopped};
 use super::ioctl::Counters;
+use super::tree::Tidy;
 use super::VexFs;
+use crate::vfs::background::Background;
 use crate::vfs::{
     checksum::crc32, code, task, BlockAside, BlockDevice, Buffers, Credits, Handle, Journal,
     RwSemaphore, SuperBlock, Tid,
@@ -40,6 +42,8 @@ pub(super) struct Meta {
 /// A mount's data.
 #[pin_data]
 pub(crate) struct Mount {
+    /// First, so that it is stopped before anything of what it uses goes.
+    background: Background<VexFs>,
     #[pin]
     meta: RwSemaphore<Meta>,
     journal: Journal<Seal, SIZE>,
@@ -57,6 +61,9 @@ pub(crate) struct Mount {
     data_blocks: u64,
     failed: AtomicBool,
     counters: Counters,
+    /// What is remembered of tidying search trees.
+    #[pin]
+    tidy: Tidy,
 }
 
 impl Mount {
@@ -68,12 +75,14 @@ impl Mount {
         journal: Journal<Seal, SIZE>,
         meta: Meta,
         on_error: OnError,
+        background: Background<VexFs>,
     ) -> Result<Pin<KBox<Self>>> {
         let geo = sb.geometry;
         let data_blocks =
             (0..geo.groups).fold(0u64, |n, g| n.saturating_add(u64::from(geo.data_blocks(g))));
         KBox::pin_init(
             pin_init!(Self {
+                background,
                 meta <- RwSemaphore::new(meta),
                 journal,
                 device,
@@ -85,6 +94,7 @@ impl Mount {
                 data_blocks,
                 failed: AtomicBool::new(false),
                 counters: Counters::default(),
+                tidy <- Tidy::new(),
             }),
             GFP_KERNEL,
         )
@@ -103,6 +113,16 @@ impl Mount {
     /// What the vector part did since it was mounted.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What is remembered of tidying search trees.
+    pub(super) fn tidy(&self) -> &Tidy {
+        &self.tidy
+    }
+
+    /// Tidying search trees.
+    pub(super) fn background(&self) -> &Background<VexFs> {
+        &self.background
     }
 
     /// The super block as it was when mounted.

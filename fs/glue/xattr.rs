@@ -74,36 +74,48 @@ impl XattrOperations for VexFs {
         if let Some(index) = index_name(ns, name) {
             return ioctl::set_view(inode, idmap, index, value, mode);
         }
-        let sb = inode.sb();
-        let ctime = inode.touch_ctime();
-        let now = layout::inode::Time {
-            sec: ctime.sec,
-            nsec: ctime.nsec,
-        };
-        let flags = match mode {
-            SetMode::Any => SetFlags::Any,
-            SetMode::Create => SetFlags::Create,
-            SetMode::Replace => SetFlags::Replace,
-        };
-        let len = value.map_or(0, <[u8]>::len);
-        let credits = |io: &super::blocks::Reader<'_>| {
-            let loaded = engine::inode::load(io, inode.ino())?;
-            xattr::set_credits(io, &loaded, engine_ns(ns), name, len)
-        };
-        let done = transact(sb, inode.ino(), credits, |cx| {
-            cx.now = now;
-            match value {
-                Some(value) => xattr::set(cx, inode.ino(), engine_ns(ns), name, value, flags),
-                None => xattr::remove(cx, inode.ino(), engine_ns(ns), name),
-            }
-        });
-        let (changed, tid) = done.map_err(|f| match f {
-            super::mount::Failure::Clean(e) => no_data(e),
-            f => f.into(),
-        })?;
-        refresh(inode, &changed, tid);
-        Ok(())
+        set(inode, ns, name, value, mode)
     }
+}
+
+/// Sets or removes an attribute that is none of a vector.
+#[inline(never)]
+fn set(
+    inode: &INode<VexFs>,
+    ns: Namespace,
+    name: &[u8],
+    value: Option<&[u8]>,
+    mode: SetMode,
+) -> Result {
+    let sb = inode.sb();
+    let ctime = inode.touch_ctime();
+    let now = layout::inode::Time {
+        sec: ctime.sec,
+        nsec: ctime.nsec,
+    };
+    let flags = match mode {
+        SetMode::Any => SetFlags::Any,
+        SetMode::Create => SetFlags::Create,
+        SetMode::Replace => SetFlags::Replace,
+    };
+    let len = value.map_or(0, <[u8]>::len);
+    let credits = |io: &super::blocks::Reader<'_>| {
+        let loaded = engine::inode::load(io, inode.ino())?;
+        xattr::set_credits(io, &loaded, engine_ns(ns), name, len)
+    };
+    let done = transact(sb, inode.ino(), credits, |cx| {
+        cx.now = now;
+        match value {
+            Some(value) => xattr::set(cx, inode.ino(), engine_ns(ns), name, value, flags),
+            None => xattr::remove(cx, inode.ino(), engine_ns(ns), name),
+        }
+    });
+    let (changed, tid) = done.map_err(|f| match f {
+        super::mount::Failure::Clean(e) => no_data(e),
+        f => f.into(),
+    })?;
+    refresh(inode, &changed, tid);
+    Ok(())
 }
 
 /// Names the attributes of an inode, vectors included.

@@ -58,6 +58,46 @@ struct workqueue_struct *rvfs_alloc_completion_queue(const char *name)
 	return alloc_workqueue("%s-completions", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
 }
 
+static void rvfs_background_work(struct work_struct *work)
+{
+	struct rvfs_background *background =
+		container_of(to_delayed_work(work), struct rvfs_background, work);
+	s64 ms = background->run(background->sb);
+
+	if (ms >= 0)
+		rvfs_background_arm(background, ms);
+}
+
+struct rvfs_background *rvfs_background_new(struct super_block *sb,
+					    s64 (*run)(struct super_block *sb))
+{
+	struct rvfs_background *background = kzalloc(sizeof(*background), GFP_KERNEL);
+
+	if (!background)
+		return NULL;
+	background->sb = sb;
+	background->run = run;
+	INIT_DELAYED_WORK(&background->work, rvfs_background_work);
+	return background;
+}
+
+void rvfs_background_arm(struct rvfs_background *background, unsigned int ms)
+{
+	queue_delayed_work(system_dfl_wq, &background->work, msecs_to_jiffies(ms));
+}
+
+/* Work that arms itself again is cancelled all the same. */
+void rvfs_background_stop(struct rvfs_background *background)
+{
+	cancel_delayed_work_sync(&background->work);
+}
+
+void rvfs_background_free(struct rvfs_background *background)
+{
+	cancel_delayed_work_sync(&background->work);
+	kfree(background);
+}
+
 void __noreturn rvfs_panic(const char *message) { panic("%s", message); }
 
 struct file *rvfs_get_file(struct file *file) { return get_file(file); }

@@ -42,6 +42,22 @@ void *rvfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
 struct workqueue_struct *rvfs_alloc_completion_queue(const char *name);
 void __noreturn rvfs_panic(const char *message);
 
+/*
+ * Work of a mount in the background. `run` says after how many milliseconds it
+ * wants to run again; negative: not before it is armed.
+ */
+struct rvfs_background {
+	struct delayed_work work;
+	struct super_block *sb;
+	s64 (*run)(struct super_block *sb);
+};
+
+struct rvfs_background *rvfs_background_new(struct super_block *sb,
+					    s64 (*run)(struct super_block *sb));
+void rvfs_background_arm(struct rvfs_background *background, unsigned int ms);
+void rvfs_background_stop(struct rvfs_background *background);
+void rvfs_background_free(struct rvfs_background *background);
+
 /* files of block devices */
 struct file *rvfs_get_file(struct file *file);
 struct block_device *rvfs_file_bdev(struct file *file);

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`fs_type`] | [`FileSystem`], registration, mounting (`fs_context`), mount options |
 //! | [`super_block`] | [`SuperBlock`], [`NewSuperBlock`], `super_operations`, statfs, freeze, remount |
+//! | [`background`] | [`Background`]: work that a mount does by itself |
 //! | [`inode`] | [`INode`]: attributes, and what the kernel asks of an inode in memory until eviction |
 //! | [`new_inode`] | [`NewINode`], [`UnhashedINode`], [`INodeKind`]: inodes that are not filled yet |
 //! | [`inode_cache`] | the slab of inodes with a filesystem's own data |
@@ -49,6 +50,7 @@
 pub(crate) mod aref;
 pub(crate) mod aside;
 pub(crate) mod attr;
+pub(crate) mod background;
 #[allow(
     dead_code,
     improper_ctypes,

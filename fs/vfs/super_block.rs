@@ -60,6 +60,10 @@ pub(crate) struct NewSuperBlock<'a, T: FileSystem> {
 }
 
 impl<T: FileSystem> NewSuperBlock<'_, T> {
+    pub(super) fn as_ptr(&self) -> *mut bindings::super_block {
+        self.sb
+    }
+
     /// Name of the device, for messages.
     pub(crate) fn id(&self) -> &str {
         // SAFETY: The name ends with a zero byte and lives as long as the super block.

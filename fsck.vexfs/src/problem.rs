@@ -156,6 +156,12 @@ catalogue! {
     623 SlotElements Error "a vector holds what its index does not accept"
     624 InodeVectors Error "an inode counts another number of vector records than it has"
     625 SegmentUnreadable Error "slots of a segment cannot be read"
+    626 LocationsBad Error "locations of slots cannot be used, or a free slot has one"
+    627 PartitionBad Error "a partition of a search tree cannot be used"
+    628 PartitionEntry Error "an entry of a search tree and a record do not lead to each other"
+    629 PartitionCode Error "a code in a search tree is not its vector's"
+    630 PartitionNotErased Error "a place without entry in a search tree is not erased"
+    631 IndexTree Error "an index counts other entries or partitions than its search tree has"
 
     701 BlockBitmapBad Error "a block bitmap cannot be used"
     702 BlockFree Error "blocks in use are free in the block bitmap"

@@ -401,7 +401,11 @@ impl Blocks {
                 block >= geometry.gdt_start
                     && block - geometry.gdt_start < u64::from(geometry.gdt_blocks)
             }
-            BlockKind::Node | BlockKind::Segment | BlockKind::Slots => geometry.is_data(block, 1),
+            BlockKind::Node
+            | BlockKind::Segment
+            | BlockKind::Slots
+            | BlockKind::Locations
+            | BlockKind::Partition => geometry.is_data(block, 1),
             _ => (geometry.system_end..geometry.blocks).contains(&block),
         };
         if allowed {

@@ -9,6 +9,7 @@
 //! | [`Image`] | an open filesystem: transactions, commit, close |
 //! | [`ops`] | what the tools do with it: paths, names, contents, copying in |
 //! | [`blocks`], [`txn`] | how the engine reaches blocks: cache, guards, undo |
+//! | [`tree_memory`] | memory for the search trees of indexes |
 //! | [`superblock`] | the super block and its backups on a device |
 //! | [`device`] | storage: files, block devices, memory, and devices that fail on purpose |
 //! | [`checksum`] | the two checksums, from well-kept crates |
@@ -27,6 +28,7 @@ pub mod in_use;
 pub mod journal;
 pub mod ops;
 pub mod superblock;
+pub mod tree_memory;
 pub mod txn;
 
 pub use crate::image::{journal_region, Image, Mode};

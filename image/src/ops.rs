@@ -6,6 +6,7 @@ mod copy;
 mod file;
 mod names;
 mod path;
+mod search;
 mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};

@@ -7,7 +7,7 @@
 //! | 0 | 4 | magic, by kind |
 //! | 4 | 4 | crc32 of the block with these four bytes as zero, started from the filesystem's seed |
 //! | 8 | 8 | the block's own number |
-//! | 16 | 8 | owner: inode number (nodes), group number (bitmaps, descriptors), index id (segments) |
+//! | 16 | 8 | owner: inode number (nodes), group number (bitmaps, descriptors), index id (segments, locations, partitions) |
 //! | 24 | 1 | tree kind (nodes), else 0 |
 //! | 25 | 1 | level (nodes, 0 is a leaf), else 0 |
 //! | 26 | 1 | words in a key (nodes), else 0 |
@@ -17,6 +17,7 @@ use crate::btree::{self, TreeKind};
 use crate::bytes::{array, put, u32_at};
 use crate::group;
 use crate::inode;
+use crate::partition;
 use crate::segment;
 use crate::{Block, Crc32, Invalid, BLOCK_SIZE};
 use zerocopy::little_endian::{U32, U64};
@@ -67,11 +68,15 @@ pub enum BlockKind {
     Segment,
     /// Slots of a vector segment; no header, each slot has its own checksum, checked when the slot is read.
     Slots,
+    /// Which leaf each slot of a vector segment has its entry in.
+    Locations,
+    /// A part of a node of an index's search tree. Erased, it is all zero, without header and checksum.
+    Partition,
 }
 
 impl BlockKind {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [BlockKind; 7] = [
+    pub const ALL: [BlockKind; 9] = [
         BlockKind::Gdt,
         BlockKind::BlockBitmap,
         BlockKind::InodeBitmap,
@@ -79,6 +84,8 @@ impl BlockKind {
         BlockKind::Node,
         BlockKind::Segment,
         BlockKind::Slots,
+        BlockKind::Locations,
+        BlockKind::Partition,
     ];
 
     /// The four bytes that open a block of this kind, `None` for kinds without a header.
@@ -89,6 +96,8 @@ impl BlockKind {
             BlockKind::InodeBitmap => Some(u32::from_le_bytes(*b"VxIb")),
             BlockKind::Node => Some(u32::from_le_bytes(*b"VxNd")),
             BlockKind::Segment => Some(u32::from_le_bytes(*b"VxSg")),
+            BlockKind::Locations => Some(u32::from_le_bytes(*b"VxLc")),
+            BlockKind::Partition => Some(u32::from_le_bytes(*b"VxPt")),
             BlockKind::InodeTable | BlockKind::Slots => None,
         }
     }
@@ -171,10 +180,12 @@ pub fn crc_without(data: &[u8], off: usize, seed: u32, crc: Crc32) -> Option<u32
 }
 
 /// Sets the checksums in a block that is about to be written. `seed` is [`crate::superblock::Super::seed`].
-/// Kinds whose parts carry their own checksums (slots) are left alone. Never fails: it only stores sums.
+/// Kinds whose parts carry their own checksums (slots) are left alone, and partitions that were erased stay so. Never fails: it only
+/// stores sums.
 pub fn seal(kind: BlockKind, data: &mut Block, seed: u32, crc: Crc32) {
     match kind {
         BlockKind::Slots => {}
+        BlockKind::Partition if u32_at(data, 0) == Some(0) => {}
         BlockKind::InodeTable => {
             for raw in data.chunks_exact_mut(inode::INODE_SIZE) {
                 inode::seal(raw, seed, crc);
@@ -216,6 +227,8 @@ pub fn verify(
                     btree::verify_body(body, tree, level)
                 }
                 BlockKind::Segment => segment::verify_header(data),
+                BlockKind::Locations => segment::verify_locations(data),
+                BlockKind::Partition => partition::verify_block(data),
                 BlockKind::Gdt => group::verify_block(data),
                 _ => Ok(()),
             }

@@ -9,6 +9,7 @@ use crate::btree::{self, TreeKind};
 use crate::bytes::{array, put, slice, u16_at};
 use crate::{ino, Block, Crc32, Invalid, BLOCK_SIZE, LINK_MAX, MAX_BLOCKS, MAX_FILE_SIZE};
 use zerocopy::little_endian::{I64, U16, U32, U64};
+use zerocopy::FromBytes as _;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of an inode.
@@ -401,8 +402,9 @@ impl Inode {
     /// Checked: magic, own number, mode's type, links and size ranges, nanoseconds, known flags, fork formats allowed for the type,
     /// the inner order of inline leaves, inline length equal to size, reserved bytes zero.
     pub fn parse(bytes: &[u8], expect: u64) -> Result<Slot, Invalid> {
-        let bytes: [u8; INODE_SIZE] = array(bytes, 0).ok_or(Invalid("short inode"))?;
-        let raw: RawInode = zerocopy::transmute!(bytes);
+        let bytes = slice(bytes, 0, INODE_SIZE).ok_or(Invalid("short inode"))?;
+        // Where it lies: a copy would take a good part of a kernel's stack.
+        let raw = RawInode::ref_from_bytes(bytes).map_err(|_| Invalid("short inode"))?;
         if raw.magic.get() == 0 {
             if bytes.iter().any(|b| *b != 0) {
                 return Err(Invalid("inode without magic is not zero"));

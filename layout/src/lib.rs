@@ -15,7 +15,7 @@
 //! | [`btree`] | B+tree node bodies |
 //! | [`extent`], [`dirent`], [`attr`], [`vector`] | what the trees hold |
 //! | [`segment`] | vector segments and slots |
-//! | [`partition`] | partitions of the vector tree |
+//! | [`partition`] | nodes of the search tree of an index |
 //! | [`jbd2`] | the journal's structures |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -35,7 +35,7 @@ pub mod segment;
 pub mod superblock;
 pub mod vector;
 
-/// Bytes in a block. The only block size of format version 1.
+/// Bytes in a block. The only block size there is.
 pub const BLOCK_SIZE: usize = 4096;
 /// log2 of [`BLOCK_SIZE`].
 pub const BLOCK_SHIFT: u32 = 12;
@@ -43,7 +43,7 @@ pub const BLOCK_SHIFT: u32 = 12;
 pub type Block = [u8; BLOCK_SIZE];
 
 /// Version of the whole format. Any change of a byte's meaning raises it, and with it the golden image.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Block numbers are below this (48 bits).
 pub const MAX_BLOCKS: u64 = 1 << 48;

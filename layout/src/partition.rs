@@ -25,7 +25,7 @@
 
 use crate::bytes::{put, put_u16, put_u32, put_u64, u16_at, u32_at, u64_at};
 use crate::vector::MAX_DIM;
-use crate::{Block, Invalid, BLOCK_SIZE, MAX_BLOCKS};
+use crate::{block::HEADER_SIZE, Block, Invalid, BLOCK_SIZE, MAX_BLOCKS};
 
 /// Bytes of a unit.
 pub const UNIT: usize = 64;
@@ -41,6 +41,8 @@ pub const MAX_ENTRIES: usize = 192;
 pub const MAX_PARTITION_BLOCKS: usize = 48;
 /// Highest level: far more than a filesystem can hold.
 pub const MAX_LEVEL: u8 = 7;
+/// Most levels of a tree.
+pub const MAX_HEIGHT: u8 = MAX_LEVEL + 1;
 
 /// Units of a factor of a pack.
 const FACTOR_UNITS: usize = PACK * 4 / UNIT;
@@ -126,6 +128,13 @@ impl Shape {
             .saturating_add(entry.saturating_mul(self.extended_units()));
         let end = first.saturating_add(self.extended_units()).div_ceil(UNITS);
         (first / UNITS, end.saturating_sub(first / UNITS))
+    }
+
+    /// Most blocks that changing one entry touches: the first one, which counts the entries, those of its pack, those of its extended code.
+    pub const fn entry_blocks(&self) -> usize {
+        let pack = self.pack_units().div_ceil(UNITS).saturating_add(1);
+        let extended = self.extended_units().div_ceil(UNITS).saturating_add(1);
+        pack.saturating_add(extended).saturating_add(1)
     }
 
     /// Where the pack of `entry` begins, and the entry's place in it.
@@ -304,6 +313,52 @@ pub fn get_entry<U: Units + ?Sized>(
     Ok(factors)
 }
 
+/// Copies entry `from` over entry `to`. Both are reached through [`UnitsMut::unit_mut`] alone.
+pub fn copy_entry<U: UnitsMut + ?Sized>(
+    shape: &Shape,
+    units: &mut U,
+    from: usize,
+    to: usize,
+) -> Result<(), Invalid> {
+    let (source, lane) = shape.place(from)?;
+    let (target, there) = shape.place(to)?;
+    let shift = |lane: usize| if lane < 16 { 0 } else { 4 };
+    for j in 0..shape.code_units() {
+        let unit = units.unit_mut(source.saturating_add(j)).ok_or(MISSING)?;
+        let unit = *unit;
+        let into = units.unit_mut(target.saturating_add(j)).ok_or(MISSING)?;
+        for (bytes, old) in into.chunks_exact_mut(16).zip(unit.chunks_exact(16)) {
+            let nibble = old.get(lane % 16).ok_or(MISSING)? >> shift(lane) & 15;
+            let byte = bytes.get_mut(there % 16).ok_or(MISSING)?;
+            *byte = *byte & !(15 << shift(there)) | nibble << shift(there);
+        }
+    }
+    let extended = |entry: usize| {
+        let first = entry.saturating_mul(shape.extended_units());
+        shape.extended_at().saturating_add(first)
+    };
+    for e in 0..shape.extended_units() {
+        let unit = *units
+            .unit_mut(extended(from).saturating_add(e))
+            .ok_or(MISSING)?;
+        *units
+            .unit_mut(extended(to).saturating_add(e))
+            .ok_or(MISSING)? = unit;
+    }
+    for n in 0..FACTORS {
+        let (unit, at) = shape.factor_at(from, n)?;
+        let factor = units.unit_mut(unit).and_then(|u| u32_at(u, at));
+        let (unit, at) = shape.factor_at(to, n)?;
+        let unit = units.unit_mut(unit).ok_or(MISSING)?;
+        put_u32(unit, at, factor.ok_or(MISSING)?).ok_or(MISSING)?;
+    }
+    let (unit, at) = shape.reference_at(from)?;
+    let reference = units.unit_mut(unit).and_then(|u| u64_at(u, at));
+    let (unit, at) = shape.reference_at(to)?;
+    let unit = units.unit_mut(unit).ok_or(MISSING)?;
+    put_u64(unit, at, reference.ok_or(MISSING)?).ok_or(MISSING)
+}
+
 /// Makes the bytes of an entry zero.
 pub fn clear_entry<U: UnitsMut + ?Sized>(
     shape: &Shape,
@@ -420,6 +475,43 @@ impl Header {
         put_u16(unit, 6, self.entries).ok_or(short)?;
         put_u64(unit, 8, self.parent).ok_or(short)
     }
+}
+
+/// Bits of a reference that hold the slot.
+const SLOT_BITS: u32 = 16;
+
+/// The reference, for leaves, to the record in slot `slot` of the segment that begins at block `segment`.
+pub const fn record_reference(segment: u64, slot: u32) -> u64 {
+    segment << SLOT_BITS | slot as u64 & ((1 << SLOT_BITS) - 1)
+}
+
+/// First block of the segment, and slot, of a leaf's reference.
+pub const fn referred_record(reference: u64) -> (u64, u32) {
+    let slot = reference & ((1 << SLOT_BITS) - 1);
+    (reference >> SLOT_BITS, slot as u32)
+}
+
+/// The reference, above the leaves, to the partition that begins at block `start`.
+pub const fn child_reference(start: u64) -> u64 {
+    record_reference(start, 0)
+}
+
+/// First block of the partition that a reference above the leaves leads to; `None` if it leads to none.
+pub const fn referred_child(reference: u64) -> Option<u64> {
+    match referred_record(reference) {
+        (0, _) => None,
+        (start, 0) => Some(start),
+        _ => None,
+    }
+}
+
+/// Checks what all blocks of a partition have in common beyond the block header: the bytes between it and the units are zero.
+pub fn verify_block(block: &Block) -> Result<(), Invalid> {
+    let gap = block.get(HEADER_SIZE..UNIT);
+    if gap.is_none_or(|gap| gap.iter().any(|b| *b != 0)) {
+        return Err(Invalid("reserved bytes of a partition's block not zero"));
+    }
+    Ok(())
 }
 
 const _: () = assert!(UNITS == 63);

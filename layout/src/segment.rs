@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-//! Vector segments: a contiguous extent of a header block and slots.
+//! Vector segments: a contiguous extent of a header block, slots, and locations.
 //!
 //! Header block, after the common block header (owner: the index id): segment number u32, slot size u32, slots u32, slots in
-//! use u32, blocks of the segment u32, initialised blocks u32, zero u32 x 2; at offset 64 the slot bitmap, one bit a slot,
-//! least significant first.
+//! use u32, blocks of the segment u32, initialised blocks u32, initialised blocks of locations u32, zero u32; at offset 64 the slot
+//! bitmap, one bit a slot, least significant first.
 //!
 //! Slots follow in the next block, packed: slot i begins at byte `i * slot_size` of the slot area and may cross block borders. A
 //! slot is a [`RawSlot`] and the elements, padded with zeros to a multiple of 8. A free slot is all zero. Blocks of the slot area
 //! from number `init` on were never written: whatever they hold counts as zero.
+//!
+//! The last blocks hold the *locations*: after the common header, for each slot the first block of the leaf of the search tree that its record
+//! has an entry in, u64, 0 if it has none; 508 slots a block. Blocks of them from number `located` on were never written and count as zero.
 
 use crate::block::HEADER_SIZE;
-use crate::bytes::{array, put_u32, u32_at};
+use crate::bytes::{array, put_u32, put_u64, u32_at, u64_at};
 use crate::vector::MAX_DIM;
-use crate::{Block, Crc32, Invalid, BLOCK_SIZE};
+use crate::{Block, Crc32, Invalid, BLOCK_SIZE, MAX_BLOCKS};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -32,12 +35,50 @@ pub fn slot_size(vector_bytes: usize) -> usize {
     vector_bytes.saturating_add(SLOT_HEADER).saturating_add(7) & !7
 }
 
-/// Blocks of a segment with that many slots, its header included.
-pub fn segment_blocks(slots: u32, slot_size: u32) -> u64 {
+/// Locations in a block.
+pub const BLOCK_LOCATIONS: u32 = ((BLOCK_SIZE - HEADER_SIZE) / 8) as u32;
+
+/// Blocks of the slot area of a segment with that many slots.
+pub fn slot_area_blocks(slots: u32, slot_size: u32) -> u64 {
     u64::from(slots)
         .saturating_mul(u64::from(slot_size))
         .div_ceil(BLOCK_SIZE as u64)
+}
+
+/// Blocks of locations of a segment with that many slots.
+pub fn location_blocks(slots: u32) -> u32 {
+    slots.div_ceil(BLOCK_LOCATIONS)
+}
+
+/// Blocks of a segment with that many slots, its header and locations included.
+pub fn segment_blocks(slots: u32, slot_size: u32) -> u64 {
+    slot_area_blocks(slots, slot_size)
+        .saturating_add(u64::from(location_blocks(slots)))
         .saturating_add(1)
+}
+
+/// The location of slot `slot`, in the block that holds it.
+pub fn location(block: &Block, slot: u32) -> Option<u64> {
+    u64_at(block, location_offset(slot))
+}
+
+/// Sets the location of slot `slot`, in the block that holds it.
+pub fn put_location(block: &mut Block, slot: u32, leaf: u64) -> Option<()> {
+    put_u64(block, location_offset(slot), leaf)
+}
+
+fn location_offset(slot: u32) -> usize {
+    ((slot % BLOCK_LOCATIONS) as usize * 8).saturating_add(HEADER_SIZE)
+}
+
+/// Checks a block of locations: block numbers below 2^48.
+pub fn verify_locations(block: &Block) -> Result<(), Invalid> {
+    for slot in 0..BLOCK_LOCATIONS {
+        if location(block, slot).is_none_or(|leaf| leaf >= MAX_BLOCKS) {
+            return Err(Invalid("location out of range"));
+        }
+    }
+    Ok(())
 }
 
 /// The fields of a segment's header block.
@@ -55,10 +96,12 @@ pub struct SegmentHeader {
     pub blocks: u32,
     /// Blocks of the slot area that were ever written; those after them hold garbage and count as zero.
     pub init: u32,
+    /// Blocks of locations that were ever written.
+    pub located: u32,
 }
 
 impl SegmentHeader {
-    /// Reads the fields. Checked: slot size and counts in range, that the slots fill the blocks, and no more blocks
+    /// Reads the fields. Checked: slot size and counts in range, that slots and locations fill the blocks, and no more of either kind
     /// initialised than there are.
     pub fn read(block: &Block) -> Result<SegmentHeader, Invalid> {
         let f = |n: usize| {
@@ -71,8 +114,9 @@ impl SegmentHeader {
             used: f(12)?,
             blocks: f(16)?,
             init: f(20)?,
+            located: f(24)?,
         };
-        if (f(24)?, f(28)?) != (0, 0) {
+        if f(28)? != 0 {
             return Err(Invalid("reserved bytes of a segment header not zero"));
         }
         let size = h.slot_size as usize;
@@ -85,7 +129,9 @@ impl SegmentHeader {
         if segment_blocks(h.slots, h.slot_size) != u64::from(h.blocks) {
             return Err(Invalid("segment blocks do not follow from its slots"));
         }
-        if h.init >= h.blocks {
+        if u64::from(h.init) > slot_area_blocks(h.slots, h.slot_size)
+            || h.located > location_blocks(h.slots)
+        {
             return Err(Invalid("more segment blocks initialised than there are"));
         }
         Ok(h)
@@ -100,7 +146,7 @@ impl SegmentHeader {
             self.used,
             self.blocks,
             self.init,
-            0,
+            self.located,
             0,
         ];
         for (n, v) in fields.iter().enumerate() {
@@ -111,8 +157,8 @@ impl SegmentHeader {
     }
 }
 
-/// Checks a header block: fields, that the bitmap has `used` bits, none beyond the last slot, and that the slots in use lie in
-/// initialised blocks.
+/// Checks a header block: fields, that the bitmap has `used` bits, none beyond the last slot, and that the slots in use and their locations
+/// lie in initialised blocks.
 pub fn verify_header(block: &Block) -> Result<(), Invalid> {
     let h = SegmentHeader::read(block)?;
     let bitmap = block
@@ -138,7 +184,7 @@ pub fn verify_header(block: &Block) -> Result<(), Invalid> {
         }
         base = base.saturating_add(8);
     }
-    if segment_blocks(end, h.slot_size) > u64::from(h.init).saturating_add(1) {
+    if slot_area_blocks(end, h.slot_size) > u64::from(h.init) || location_blocks(end) > h.located {
         return Err(Invalid("slots in use in blocks that were never written"));
     }
     if used != h.used {

@@ -2,7 +2,7 @@
 //! What the index table and the vector map hold.
 //!
 //! Index table, keys of two words:
-//! - (1 << 56, id) -> [`RawIndex`], the index;
+//! - (1 << 56, id) -> [`RawIndex`], the index and the root of its search tree;
 //! - (2 << 56 | 56 bits of the name's hash, collision index) -> id u32, then the name;
 //! - (3 << 56 | id, segment number) -> [`RawSegmentRef`];
 //! - (4 << 56, 0) -> u32, the highest index id ever given (absent: none was).
@@ -14,6 +14,7 @@
 use crate::btree::Key;
 use crate::bytes::{array, put, slice, u32_at};
 use crate::dirent::siphash24;
+use crate::partition::MAX_HEIGHT;
 use crate::{Invalid, MAX_BLOCKS};
 use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -133,6 +134,20 @@ pub struct RawIndex {
     pub made_at: I64,
     /// Name, zero padded.
     pub name: [u8; 64],
+    /// First block of the root of the search tree, 0 if there is none.
+    pub root: U64,
+    /// Records that have an entry in the tree.
+    pub entries: U64,
+    /// What the rotation of the tree's vectors is made from.
+    pub rotation: U64,
+    /// How often partitions were split, merged or freed.
+    pub changes: U64,
+    /// Partitions.
+    pub partitions: U32,
+    /// Levels of the tree.
+    pub height: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
 }
 
 /// Bytes of [`RawIndex`].
@@ -157,6 +172,41 @@ pub struct Index {
     pub hint: u32,
     pub made_at: i64,
     pub name: IndexName,
+    pub tree: Tree,
+}
+
+/// The search tree of an index: its fields in [`RawIndex`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are those of RawIndex
+pub struct Tree {
+    pub root: u64,
+    pub entries: u64,
+    pub rotation: u64,
+    pub changes: u64,
+    pub partitions: u32,
+    pub height: u8,
+}
+
+impl Tree {
+    /// Checks root and counts against each other.
+    fn check(self) -> Result<Tree, Invalid> {
+        let none = self.root == 0;
+        if none && (self.height, self.partitions, self.entries) != (0, 0, 0) {
+            return Err(Invalid(
+                "index counts partitions or entries and has no tree",
+            ));
+        }
+        if !none && (self.height == 0 || self.height > MAX_HEIGHT) {
+            return Err(Invalid("height of a search tree out of range"));
+        }
+        if !none && self.partitions == 0 {
+            return Err(Invalid("search tree without partitions"));
+        }
+        if self.root >= MAX_BLOCKS {
+            return Err(Invalid("root of a search tree outside the filesystem"));
+        }
+        Ok(self)
+    }
 }
 
 /// Name of an index.
@@ -208,7 +258,8 @@ impl core::fmt::Debug for IndexName {
 }
 
 impl Index {
-    /// Reads an index stored under `id`. Checked: own number, dimension, element, metric, that these go together, permission bits, name.
+    /// Reads an index stored under `id`. Checked: own number, dimension, element, metric, that these go together,
+    /// permission bits, name, and that root, height and counts of the tree can be.
     pub fn parse(id: u32, value: &[u8]) -> Result<Index, Invalid> {
         if value.len() != INDEX_SIZE {
             return Err(Invalid("index of the wrong length"));
@@ -234,6 +285,17 @@ impl Index {
         if (element == Element::Binary) != (metric == Metric::Hamming) {
             return Err(Invalid("metric of an index does not fit its elements"));
         }
+        if raw.reserved != [0; 3] {
+            return Err(Invalid("reserved bytes of an index not zero"));
+        }
+        let tree = Tree {
+            root: raw.root.get(),
+            entries: raw.entries.get(),
+            rotation: raw.rotation.get(),
+            changes: raw.changes.get(),
+            partitions: raw.partitions.get(),
+            height: raw.height,
+        };
         Ok(Index {
             id,
             dim: raw.dim.get(),
@@ -250,6 +312,7 @@ impl Index {
             hint: raw.hint.get(),
             made_at: raw.made_at.get(),
             name,
+            tree: tree.check()?,
         })
     }
 
@@ -272,6 +335,13 @@ impl Index {
             name_len: U32::new(u32::from(self.name.len)),
             made_at: I64::new(self.made_at),
             name: self.name.bytes,
+            root: U64::new(self.tree.root),
+            entries: U64::new(self.tree.entries),
+            rotation: U64::new(self.tree.rotation),
+            changes: U64::new(self.tree.changes),
+            partitions: U32::new(self.tree.partitions),
+            height: self.tree.height,
+            reserved: [0; 3],
         })
     }
 
@@ -443,6 +513,6 @@ impl SlotAddr {
     }
 }
 
-const _: () = assert!(INDEX_SIZE == 128);
+const _: () = assert!(INDEX_SIZE == 168);
 const _: () = assert!(SEGMENT_REF_SIZE == 24);
 const _: () = assert!(SLOT_ADDR_SIZE == 8);

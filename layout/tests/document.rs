@@ -47,7 +47,7 @@ structures! {
     extent::RawExtent { start, len, flags }
     vector::RawIndex {
         id, dim, element, metric, mode, uid, gid, dropping, records, segments, next_segment, free_slots, hint,
-        name_len, made_at, name,
+        name_len, made_at, name, root, entries, rotation, changes, partitions, height, reserved,
     }
     vector::RawSegmentRef { start, blocks, slots, free, reserved }
     vector::RawSlotAddr { segment, slot }
@@ -140,6 +140,22 @@ fn numbers_in_the_text_are_those_of_the_code() {
     ));
     has("slots, at most 32,256".to_owned());
     assert_eq!(segment::MAX_SLOTS, 32_256);
+    has(format!("{} u64: that of slot", segment::BLOCK_LOCATIONS));
+    has(format!(
+        "{} zero bytes, and {} *units* of {} bytes",
+        32,
+        partition::UNITS,
+        partition::UNIT
+    ));
+    has(format!(
+        "no more than {} blocks",
+        partition::MAX_PARTITION_BLOCKS
+    ));
+    has(format!("the index, {} bytes, below", vector::INDEX_SIZE));
+    has(format!(
+        "levels of the tree, at most {}",
+        partition::MAX_HEIGHT
+    ));
     has(format!(
         "`i` from 0 to {} distinguishing names",
         dirent::COLLISIONS - 1

@@ -43,7 +43,7 @@ PUT = (WRITE, 4, struct.Struct("=II64sQQQII16x"))
 PUT_MANY = (READ_WRITE, 5, struct.Struct("=II64sQQIIII16x"))
 GET = (READ_WRITE, 6, struct.Struct("=II64sQQQII16x"))
 DELETE = (READ_WRITE, 7, struct.Struct("=II64sQQ16x"))
-SEARCH = (READ_WRITE, 8, struct.Struct("=II64sQIIIIQQQIIQ64x"))
+SEARCH = (READ_WRITE, 8, struct.Struct("=II64sQIIIIQQQIIQII56x"))
 STATS = (READ_WRITE, 9, struct.Struct("=IIIIQQQQQQQQ48x"))
 PUT_RECORD = struct.Struct("=QQiI")
 HIT = struct.Struct("=QQQdIIII")
@@ -159,7 +159,7 @@ def delete(path, name, label=0, flags=0):
     return on(path, DELETE, *fields, writing=True, flags=flags)[2]
 
 
-def search(path, name, queries, k, paths_capacity=None):
+def search(path, name, queries, k, paths_capacity=None, exact=True, probes=0, recall=0):
     """For every row of `queries` the list of its hits, nearest first."""
     count, dim = queries.shape
     data, data_address = memory(queries.tobytes())
@@ -171,8 +171,10 @@ def search(path, name, queries, k, paths_capacity=None):
     fields = (
         *(name_field(name), data_address, dim * queries.itemsize, count, k, HIT.size),
         *(hits_address, counts_address, paths_address, paths_capacity, 0, 0),
+        *(probes, recall),
     )
-    paths_used = on(path, SEARCH, *fields, flags=SEARCH_EXACT)[10]
+    flags = SEARCH_EXACT if exact else 0
+    paths_used = on(path, SEARCH, *fields, flags=flags)[10]
     text = ctypes.string_at(paths_address, paths_used)
     answers = []
     for query, found in enumerate(struct.unpack_from(f"={count}I", counts)):

@@ -9,12 +9,18 @@ use crate::{parse_name, BadRequest, Request, DIM_MAX, NAME_SIZE};
 
 /// Flag of [`Search`]: compare with every record of the index.
 ///
-/// Without it the kernel may use a search structure that can miss some; this
-/// version has none and always searches exactly. Distances are exact either way.
+/// Without it the kernel looks at a part of the index's search tree, which can miss
+/// some, unless the index is small. Distances are exact either way.
 pub const SEARCH_EXACT: u32 = 1;
 
 /// Most hits of one query.
 pub const SEARCH_K_MAX: u32 = 10_000;
+
+/// [`Search::recall`] where it is not given.
+pub const SEARCH_RECALL: u32 = 9_500;
+
+/// Greatest [`Search::recall`].
+pub const SEARCH_RECALL_MAX: u32 = 10_000;
 
 /// Most queries of one [`Search`].
 pub const SEARCH_QUERIES_MAX: u32 = 1_024;
@@ -73,8 +79,14 @@ pub struct Search {
     pub paths_used: u32,
     /// *Out:* distances computed, for all queries together.
     pub distances: u64,
-    /// Zero. Later: beam width, range limit and filters.
-    pub reserved: [u64; 8],
+    /// Leaves of the search tree to look at: more of them miss fewer records and take
+    /// longer. 0: as many as `recall` needs.
+    pub probes: u32,
+    /// The part of the `k` nearest records that is to be found, in ten thousandths: an
+    /// aim, not a promise. 0: [`SEARCH_RECALL`].
+    pub recall: u32,
+    /// Zero. Later: range limit and filters.
+    pub reserved: [u64; 7],
 }
 
 impl Request for Search {
@@ -84,6 +96,7 @@ impl Request for Search {
 
     fn check(&self) -> Result<(), BadRequest> {
         check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        require(self.recall <= SEARCH_RECALL_MAX)?;
         parse_name(&self.name)?;
         require((1..=DIM_MAX * 4).contains(&self.query_bytes))?;
         require((1..=SEARCH_QUERIES_MAX).contains(&self.query_count))?;

@@ -8,7 +8,10 @@ use std::mem::{offset_of, size_of};
 use std::process::{Command, Stdio};
 
 use uapi::record::{DELETE_ALL, GET_NEXT, PUT_EXCL, PUT_MANY_MAX, THIS_FILE};
-use uapi::search::{SEARCH_EXACT, SEARCH_HITS_MAX, SEARCH_K_MAX, SEARCH_QUERIES_MAX};
+use uapi::search::{
+    SEARCH_EXACT, SEARCH_HITS_MAX, SEARCH_K_MAX, SEARCH_QUERIES_MAX, SEARCH_RECALL,
+    SEARCH_RECALL_MAX,
+};
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
 use uapi::*;
 
@@ -48,7 +51,7 @@ fn structures() -> String {
         structure!("vexfs_get", Get, size flags name label tag vector capacity vector_bytes reserved),
         structure!("vexfs_delete", Delete, size flags name label deleted reserved),
         structure!("vexfs_hit", Hit, inode label tag distance generation path_offset path_len reserved0),
-        structure!("vexfs_search", Search, size flags name queries query_bytes query_count k hit_size hits counts paths paths_capacity paths_used distances reserved),
+        structure!("vexfs_search", Search, size flags name queries query_bytes query_count k hit_size hits counts paths paths_capacity paths_used distances probes recall reserved),
         structure!("vexfs_stats", Stats, size flags isa indexes records segments slots bytes queries distances puts deletes reserved),
     ]
     .concat()
@@ -76,6 +79,8 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_SEARCH_K_MAX", SEARCH_K_MAX.into()),
         ("VEXFS_SEARCH_QUERIES_MAX", SEARCH_QUERIES_MAX.into()),
         ("VEXFS_SEARCH_HITS_MAX", SEARCH_HITS_MAX.into()),
+        ("VEXFS_SEARCH_RECALL", SEARCH_RECALL.into()),
+        ("VEXFS_SEARCH_RECALL_MAX", SEARCH_RECALL_MAX.into()),
         ("VEXFS_ISA_PORTABLE", ISA_PORTABLE.into()),
         ("VEXFS_ISA_AVX2", ISA_AVX2.into()),
         ("VEXFS_ISA_AVX512", ISA_AVX512.into()),

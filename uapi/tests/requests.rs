@@ -107,7 +107,7 @@ fn sizes_flags_and_reserved_fields() {
     common(put_many(), 104);
     common(blank::<Get>(true), 104);
     common(blank::<Delete>(true), 88);
-    common(search(), 136);
+    common(search(), 144);
     common(blank::<Stats>(false), 80);
 }
 

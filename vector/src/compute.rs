@@ -208,7 +208,7 @@ impl<'a> Queries<'a> {
                 actual: bytes.len(),
             });
         }
-        for (query, norm) in bytes.chunks_exact(stride).zip(norms.iter_mut()) {
+        for (query, norm) in bytes.chunks_exact(stride.max(1)).zip(norms.iter_mut()) {
             validate(kind, query)?;
             *norm = 0;
             if kind.metric() == Metric::Cosine {

@@ -72,6 +72,11 @@ impl<'a> TopK<'a> {
         }
     }
 
+    /// Forgets what was collected.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Candidates collected.
     pub const fn len(&self) -> usize {
         self.len

@@ -73,8 +73,19 @@ pub struct Queries<'a> {
     pub count: u32,
     /// Hits wanted for each.
     pub k: u32,
-    /// Whether every record must be compared.
-    pub exact: bool,
+    /// How much is done to miss none.
+    pub effort: Effort,
+}
+
+/// How much of an index a search looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Every record is compared.
+    All,
+    /// So many leaves of the search tree, at least one.
+    Probes(u32),
+    /// As many leaves as this part of the hits needs, in ten thousandths.
+    Recall(u32),
 }
 
 /// A filesystem, opened at a path in it. Methods on records act on that path unless

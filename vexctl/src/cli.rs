@@ -308,9 +308,21 @@ pub struct Search {
 
     /// Compare with every record of the index
     ///
-    /// This version always does.
-    #[arg(long)]
+    /// Without it a part of the index's search tree is looked at, which may miss some
+    /// of the nearest records. Distances are exact either way.
+    #[arg(long, conflicts_with_all = ["recall", "probes"])]
     pub exact: bool,
+
+    /// The part of the nearest records that is to be found: 0.5 to 1
+    ///
+    /// An aim, not a promise: what a search misses depends on the vectors. For
+    /// certainty there is --exact.
+    #[arg(long, value_name = "PART", default_value = "0.95", value_parser = recall)]
+    pub recall: u32,
+
+    /// Leaves of the search tree to look at, in place of a recall
+    #[arg(long, value_name = "N", conflicts_with = "recall", value_parser = clap::value_parser!(u32).range(1..))]
+    pub probes: Option<u32>,
 }
 
 /// `stat`.
@@ -334,6 +346,14 @@ pub struct Man {
     /// Write the pages of vexctl and of all its commands into this folder
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+}
+
+/// A part of one, in ten thousandths.
+fn recall(text: &str) -> Result<u32, String> {
+    match text.parse::<f64>() {
+        Ok(part) if (0.5..=1.0).contains(&part) => Ok((part * 10_000.0).round() as u32),
+        _ => Err("a recall is a number from 0.5 to 1".to_owned()),
+    }
 }
 
 fn index_name(text: &str) -> Result<String, String> {

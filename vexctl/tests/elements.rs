@@ -68,7 +68,9 @@ fn compare(
 ) {
     let done = fs.json(&words!["import", "/", index, "--npy", base, "--file", "/x"]);
     assert_eq!(done["stored"], rows.len());
-    let found = hits(&fs.json(&words!["search", "/", index, "--npy", asked, "-k", "20"]));
+    let found = hits(&fs.json(&words![
+        "search", "/", index, "--npy", asked, "-k", "20", "--exact"
+    ]));
     assert_eq!(found.len(), queries.len());
     for (found, query) in found.iter().zip(queries) {
         let expected = nearest(metric, rows, query, 20);

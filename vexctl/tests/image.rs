@@ -207,6 +207,55 @@ fn rows_of_one_file_are_found_as_by_brute_force() {
     }
 }
 
+/// By the search tree most of the nearest are found, with their exact distances, in order, and never fewer than asked for.
+#[test]
+fn the_search_tree_finds_nearly_what_brute_force_finds() {
+    let fs = Fixture::new(&["x", "y"]);
+    let mut numbers = Numbers(5);
+    let centres = numbers.rows(60, 16);
+    let mut near = |count: usize| -> Vec<Vec<f32>> {
+        let noise = numbers.rows(count, 16);
+        let centre = |n: usize| centres[n * 7919 % centres.len()].iter();
+        let row = |(n, row): (usize, Vec<f32>)| centre(n).zip(row).map(|(c, x)| c + x / 3.0);
+        noise
+            .into_iter()
+            .enumerate()
+            .map(|e| row(e).collect())
+            .collect()
+    };
+    let (rows, queries) = (near(9000), near(40));
+    let base = fs.npy("base.npy", &rows);
+    let asked = fs.npy("queries.npy", &queries);
+    fs.index("i", 16, "l2");
+    fs.text(&words!["import", "/", "i", "--npy", &base, "--file", "/x"]);
+    fs.text(&words!["import", "/", "i", "--npy", &base, "--file", "/y"]);
+    // Half of all records are dead now, and those that are left have twins among them.
+    fs.change(|image| {
+        let tree = image.find_index(b"i").unwrap().tree;
+        assert!(tree.partitions > 64 && tree.entries == 18_000, "{tree:?}");
+        image.unlink("/y").unwrap();
+        assert_eq!(image.find_index(b"i").unwrap().tree.entries, 9000);
+        let id = image.find_index(b"i").unwrap().id;
+        image.tidy_index(id).unwrap();
+    });
+    let value = fs.json(&words!["search", "/", "i", "--npy", &asked, "-k", "10"]);
+    let mut right = 0;
+    for (found, query) in hits(&value).iter().zip(&queries) {
+        let expected = nearest("l2", &rows, query, 10);
+        assert_eq!(found.len(), 10);
+        assert!(found.windows(2).all(|pair| pair[0].2 <= pair[1].2));
+        for (path, label, distance) in found {
+            assert_eq!(path, "x");
+            let row = &rows[usize::try_from(*label).unwrap()];
+            let exact = common::distance("l2", row, query);
+            assert!((distance - exact).abs() <= 1e-12 * exact.max(1.0));
+            right += usize::from(expected.iter().any(|e| e.0 as u64 == *label));
+        }
+    }
+    println!("{right} of 400");
+    assert!(right >= 380, "{right} of 400");
+}
+
 #[test]
 fn rows_go_to_the_paths_and_offsets_of_their_lines() {
     // More files than a batch holds open, met again and again.
@@ -232,7 +281,9 @@ fn rows_go_to_the_paths_and_offsets_of_their_lines() {
     fs.text(&words![
         "import", "/docs", "i", "--npy", &base, "--jsonl", &lines
     ]);
-    let value = fs.json(&words!["search", "/", "i", "--npy", &asked, "-k", "50"]);
+    let value = fs.json(&words![
+        "search", "/", "i", "--npy", &asked, "-k", "50", "--exact"
+    ]);
     for (found, query) in hits(&value).iter().zip(&queries) {
         let expected = nearest("cosine", &rows, query, 50);
         expect_nearest(found, &expected, |row| {

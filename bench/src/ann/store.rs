@@ -15,7 +15,7 @@ use image::{Image, Mode};
 use layout::inode::mode;
 use layout::BLOCK_SIZE;
 use vector::{Element, Metric};
-use vexctl::backend::{self, Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
+use vexctl::backend::{self, Access, Backend, Effort, FileRecords, NewIndex, NewRecord, Queries};
 use vexctl::model;
 
 use super::matrix::Matrix;
@@ -177,7 +177,11 @@ impl Store {
                 vectors,
                 count: u32::try_from(vectors.len() / index.vector_bytes())?,
                 k,
-                exact,
+                effort: if exact {
+                    Effort::All
+                } else {
+                    Effort::Recall(uapi::search::SEARCH_RECALL)
+                },
             };
             for hits in search.search(index, &request)? {
                 let end = rows.len() + k as usize;

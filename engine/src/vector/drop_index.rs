@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Freeing what a dropped index leaves, in bounded steps: its records, with their slots erased and their segments freed one after the other, at last
+//! Freeing what a dropped index leaves, in bounded steps: its search tree, its records, with their slots erased and their segments freed one after the other, at last
 //! itself. A step leaves nothing behind that the next one would have to know of, so a crash between two costs nothing.
 
 use super::index::{self, table_block};
-use super::record::{freed_segment_credits, look_up, remove, remove_credits, MAX_SLOT_BLOCKS};
+use super::record::{
+    freed_segment_credits, look_up, remove, remove_credits, MAX_LOCATION_BLOCKS, MAX_SLOT_BLOCKS,
+};
 use super::segment::{self, Segment, SlotReader};
+use super::tree::clear;
 use super::{map, table, STORE_SYSTEM_CREDITS};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
@@ -20,12 +23,13 @@ pub fn drop_credits<R: ReadBlocks>(io: &R, max: u32) -> Result<u32> {
     let each = remove_credits(io, MAX_SLOT_BLOCKS)?.saturating_add(STORE_CREDITS);
     Ok(each
         .saturating_mul(max)
-        .saturating_add(freed_segment_credits(io)?)
+        .saturating_add(freed_segment_credits(io, MAX_LOCATION_BLOCKS)?)
+        .max(clear::STEP_CREDITS)
         .saturating_add(STORE_SYSTEM_CREDITS))
 }
 
-/// Goes on dropping index `id`, which [`super::drop_begin`] was called for: removes up to `max` records and at most one segment,
-/// or the index itself. Returns whether that was the last; after a crash too.
+/// Goes on dropping index `id`, which [`super::drop_begin`] was called for: frees one partition of its search tree, or removes up to `max` records and at most
+/// one segment, or the index itself. Returns whether that was the last; after a crash too.
 ///
 /// Changes `vectors` of the records' inodes on disk; no transaction may hold copies of inodes across this.
 ///
@@ -34,6 +38,10 @@ pub fn drop_step<T: Transaction>(cx: &mut Cx<'_, T>, id: u32, max: u32) -> Resul
     let mut index = index::load_any(cx.io, id)?.ok_or(Error::NotFound)?;
     if !index.dropping {
         return Err(Error::Range("index is in use"));
+    }
+    if index.tree.root != 0 {
+        clear::step(cx, &mut index).map_err(Error::late)?;
+        return Ok(false);
     }
     let Some(s) = segment::next(cx.io, &table(cx.io)?, &index, 0)? else {
         return last_step(cx, &index).map_err(Error::late).map(|()| true);

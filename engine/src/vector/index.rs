@@ -15,10 +15,11 @@ use crate::space;
 use crate::tree::{self, Which};
 use layout::btree::Key;
 use layout::bytes::u32_at;
+use layout::dirent::siphash24;
 use layout::inode::Inode;
 use layout::vector::{
     counter_key, index_key, name_key, parse_name, write_name, Element, Index, IndexName, Metric,
-    CLASS_INDEX, MAX_DIM, NAME_COLLISIONS, NAME_VALUE_MAX,
+    Tree, CLASS_INDEX, MAX_DIM, NAME_COLLISIONS, NAME_VALUE_MAX,
 };
 
 const MODE_BITS: u16 = 0o777;
@@ -59,6 +60,7 @@ pub(crate) fn read<R: ReadBlocks>(io: &R, table: &Inode, id: u32) -> Result<Opti
 /// The index `id`.
 ///
 /// Errors: [`Error::NotFound`] if there is none or it is being dropped; [`Error::Corrupt`], [`Error::Io`].
+#[inline(never)]
 pub fn load<R: ReadBlocks>(io: &R, id: u32) -> Result<Index> {
     load_any(io, id)?
         .filter(|i| !i.dropping)
@@ -243,6 +245,10 @@ pub fn create<T: Transaction>(cx: &mut Cx<'_, T>, new: &NewIndex<'_>) -> Result<
         hint: 0,
         made_at: cx.now.sec,
         name,
+        tree: Tree {
+            rotation: siphash24(&cx.io.sb().raw.hash_seed, &id.to_le_bytes()),
+            ..Tree::default()
+        },
     };
     let mut value = [0; NAME_VALUE_MAX];
     let value = write_name(id, &name, &mut value).map_err(|e| Error::Range(e.0))?;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The vector store: named indexes, records that belong to inodes, and the segments that hold their vectors. It may not know what
-//! a distance is, nor who may see what.
+//! The vector store: named indexes, records that belong to inodes, and the segments that hold their vectors. It may not know
+//! what a distance is worth, nor who may see what.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`index`] | the index table: create, look up, list, begin to drop |
 //! | [`record`] | put, get, delete; the records of one inode, and their end with it |
 //! | [`segment`] | slots on disk: allocation, reading, writing, erasing |
+//! | [`location`] | which leaf of the search tree has a slot's entry |
+//! | [`tree`] | the search tree: entries put and removed, partitions divided and dissolved, search |
 //! | [`scan`] | all records of an index in bounded steps, for exact search |
 //! | [`drop_index`] | freeing what a dropped index leaves |
 //!
@@ -26,9 +28,11 @@
 
 pub mod drop_index;
 pub mod index;
+pub(crate) mod location;
 pub mod record;
 pub mod scan;
 pub mod segment;
+pub mod tree;
 
 pub use drop_index::drop_step;
 pub use index::{

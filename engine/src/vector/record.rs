@@ -3,8 +3,10 @@
 //! slots are laid out.
 
 use super::index::{self, table_block};
-use super::segment::{self, slot_blocks, Segment, SlotReader};
-use super::{map, table, STORE_SYSTEM_CREDITS};
+use super::segment::{self, most_location_blocks, slot_blocks, Segment, SlotReader};
+use super::tree::place::{self, Placed};
+use super::tree::Builder;
+use super::{location, map, table, STORE_SYSTEM_CREDITS};
 use crate::cx::Cx;
 use crate::error::{Error, Result};
 use crate::inode::{self, STORE_CREDITS};
@@ -13,7 +15,7 @@ use crate::space::{self, ALLOC_CREDITS};
 use crate::tree::{self, Which};
 use layout::btree::Key;
 use layout::inode::Inode;
-use layout::segment::{SlotHeader, MAX_SLOT_SIZE};
+use layout::segment::{SlotHeader, BLOCK_LOCATIONS, MAX_SLOTS, MAX_SLOT_SIZE};
 use layout::vector::{record_key, Index, SlotAddr, SLOT_ADDR_SIZE};
 use layout::BLOCK_SIZE;
 
@@ -23,6 +25,8 @@ const GATHER: usize = 16;
 const ROUNDS: u32 = 64;
 /// Blocks that a slot of any index touches at most.
 pub(crate) const MAX_SLOT_BLOCKS: u32 = MAX_SLOT_SIZE.div_ceil(BLOCK_SIZE) as u32 + 1;
+/// Most blocks of locations of any segment.
+pub(crate) const MAX_LOCATION_BLOCKS: u32 = MAX_SLOTS.div_ceil(BLOCK_LOCATIONS);
 /// Credits by which a tree operation may grow if the tree gains a level in the same transaction.
 const GROWN: u32 = 4;
 
@@ -252,6 +256,9 @@ pub fn put_credits<R: ReadBlocks>(io: &R, index: &Index) -> Result<u32> {
         // Its entry and the index, replaced in place.
         2,
         slot_blocks(index),
+        // A first block of locations; the entry in the search tree.
+        1,
+        place::put_credits(index)?,
         STORE_SYSTEM_CREDITS,
         STORE_CREDITS,
     ]
@@ -270,8 +277,10 @@ pub fn puts_that_fit<R: ReadBlocks>(io: &R, index: &Index, credits: u32) -> Resu
 ///
 /// The elements are taken as they are: whether they are numbers is the caller's to check (`vector::validate`).
 ///
+/// With a `builder` the record gets its entry in the search tree; without one it has none.
+///
 /// Errors: clean [`Error::NotFound`] if the index is gone, [`Error::Range`] if `elements` is not one vector of it,
-/// [`Error::NoSpace`], [`Error::TooBig`]; the dirty ones.
+/// [`Error::Full`] if [`super::tree::make_room`] has to come first, [`Error::NoSpace`], [`Error::TooBig`]; the dirty ones.
 pub fn put<T: Transaction>(
     cx: &mut Cx<'_, T>,
     inode: &mut Inode,
@@ -279,6 +288,7 @@ pub fn put<T: Transaction>(
     label: u64,
     tag: u64,
     elements: &[u8],
+    builder: Option<&mut Builder<'_, '_>>,
 ) -> Result<()> {
     *index = index::load(cx.io, index.id)?;
     if elements.len() != index.vector_bytes() {
@@ -305,12 +315,34 @@ pub fn put<T: Transaction>(
     let fresh = match old {
         Some(addr) => {
             let (s, h) = header_at(cx.io, index, addr, inode.ino, label)?;
+            let leaf = location::get(cx.io, &s, addr.slot)?;
+            let mut entry = builder
+                .map(|b| {
+                    let placed = b.place(cx.io, index, elements, leaf)?;
+                    Ok((b, placed))
+                })
+                .transpose()?;
+            let before = index.tree.entries;
+            leave_tree(cx.io, index, &s, addr.slot).map_err(Error::late)?;
             // All blocks of a slot in use are initialised.
-            segment::write_slot(cx.io, &s, addr.slot, u32::MAX, &header, elements)?;
+            segment::write_slot(cx.io, &s, addr.slot, u32::MAX, &header, elements)
+                .map_err(Error::late)?;
+            enter_tree(cx.io, index, &s, addr.slot, &mut entry).map_err(Error::late)?;
+            if index.tree.entries != before {
+                let mut table = table(cx.io)?;
+                index::write(cx, &mut table, index).map_err(Error::late)?;
+                inode::store(cx, &table).map_err(Error::late)?;
+            }
             !is_current(inode, &h)
         }
         None => {
-            let addr = place(cx, index, &header, elements, map_blocks)?;
+            let mut entry = builder
+                .map(|b| {
+                    let placed = b.place(cx.io, index, elements, 0)?;
+                    Ok((b, placed))
+                })
+                .transpose()?;
+            let addr = place(cx, index, &header, elements, map_blocks, &mut entry)?;
             enter(cx, &key, addr).map_err(Error::late)?;
             true
         }
@@ -340,11 +372,13 @@ pub fn put_many<'r, T: Transaction>(
     inode: &mut Inode,
     index: &mut Index,
     records: impl IntoIterator<Item = NewRecord<'r>>,
+    mut builder: Option<&mut Builder<'_, '_>>,
 ) -> Result<(u32, Option<Error>)> {
     let mut done = 0u32;
     let mut ended = None;
     for r in records {
-        match put(cx, inode, index, r.label, r.tag, r.elements) {
+        let builder = builder.as_deref_mut();
+        match put(cx, inode, index, r.label, r.tag, r.elements, builder) {
             Ok(()) => done = done.saturating_add(1),
             Err(e) if e.is_clean() && done != 0 => {
                 ended = Some(e);
@@ -359,13 +393,43 @@ pub fn put_many<'r, T: Transaction>(
     Ok((done, ended))
 }
 
-/// Writes a new record into a free slot and updates the index.
+/// Who puts an entry into the search tree, and where.
+type TreeEntry<'b, 'c, 'w> = Option<(&'b mut Builder<'c, 'w>, Placed)>;
+
+/// Puts the entry of a record whose slot is written into the search tree, if it is to have one. `index` counts it in memory.
+fn enter_tree<T: Transaction>(
+    io: &T,
+    index: &mut Index,
+    s: &Segment,
+    slot: u32,
+    entry: &mut TreeEntry<'_, '_, '_>,
+) -> Result<()> {
+    if let Some((builder, placed)) = entry {
+        builder.enter(io, index, s, slot, placed)?;
+        index.tree.entries = index.tree.entries.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Takes the entry of a record out of the search tree, if it has one. `index` counts it in memory.
+fn leave_tree<T: Transaction>(io: &T, index: &mut Index, s: &Segment, slot: u32) -> Result<()> {
+    if place::leave(io, index, s, slot)? {
+        index.tree.entries = index.tree.entries.checked_sub(1).ok_or(Error::corrupt(
+            index.tree.root,
+            "index counts fewer entries than its search tree has",
+        ))?;
+    }
+    Ok(())
+}
+
+/// Writes a new record into a free slot, enters it into the search tree and updates the index.
 fn place<T: Transaction>(
     cx: &mut Cx<'_, T>,
     index: &mut Index,
     header: &SlotHeader,
     elements: &[u8],
     map_blocks: u64,
+    entry: &mut TreeEntry<'_, '_, '_>,
 ) -> Result<SlotAddr> {
     let mut table = table(cx.io)?;
     let mut s = match segment::with_room(cx.io, &table, index)? {
@@ -376,7 +440,8 @@ fn place<T: Transaction>(
         None => segment::create(cx, &mut table, index, map_blocks)?,
     };
     let (slot, init) = segment::take_slot(cx, &mut table, index, &mut s).map_err(Error::late)?;
-    segment::write_slot(cx.io, &s, slot, init, header, elements)?;
+    segment::write_slot(cx.io, &s, slot, init, header, elements).map_err(Error::late)?;
+    enter_tree(cx.io, index, &s, slot, entry).map_err(Error::late)?;
     index.records = index.records.saturating_add(1);
     index::write(cx, &mut table, index).map_err(Error::late)?;
     inode::store(cx, &table).map_err(Error::late)?;
@@ -400,7 +465,7 @@ pub(crate) fn leave<T: Transaction>(cx: &mut Cx<'_, T>, key: &Key) -> Result<()>
     inode::store(cx, &map)
 }
 
-/// Blocks that removing one record may change beside what [`freed_segment_credits`] counts.
+/// Blocks that removing one record may change beside those of the search tree and what [`freed_segment_credits`] counts.
 pub(crate) fn remove_credits<R: ReadBlocks>(io: &R, slot_blocks: u32) -> Result<u32> {
     // Segment header, segment entry, index.
     Ok(tree::credits(&map(io)?, Which::Data)
@@ -408,15 +473,18 @@ pub(crate) fn remove_credits<R: ReadBlocks>(io: &R, slot_blocks: u32) -> Result<
         .saturating_add(3))
 }
 
-/// Blocks that freeing one segment may change.
-pub(crate) fn freed_segment_credits<R: ReadBlocks>(io: &R) -> Result<u32> {
-    Ok(tree::credits(&table(io)?, Which::Data).saturating_add(ALLOC_CREDITS))
+/// Blocks that freeing one segment with that many blocks of locations may change or forget.
+pub(crate) fn freed_segment_credits<R: ReadBlocks>(io: &R, locations: u32) -> Result<u32> {
+    Ok(tree::credits(&table(io)?, Which::Data)
+        .saturating_add(ALLOC_CREDITS)
+        .saturating_add(locations))
 }
 
 /// Blocks that [`delete`] may change, the store of its inode included.
 pub fn delete_credits<R: ReadBlocks>(io: &R, index: &Index) -> Result<u32> {
     Ok(remove_credits(io, slot_blocks(index))?
-        .saturating_add(freed_segment_credits(io)?)
+        .saturating_add(place::remove_credits(index)?)
+        .saturating_add(freed_segment_credits(io, most_location_blocks(index))?)
         .saturating_add(STORE_SYSTEM_CREDITS)
         .saturating_add(STORE_CREDITS))
 }
@@ -445,7 +513,7 @@ pub fn delete<T: Transaction>(
     Ok(())
 }
 
-/// Removes a record from map, segment and index, and erases it. Returns whether a segment was freed.
+/// Removes a record from map, search tree, segment and index, and erases it. Returns whether a segment was freed.
 pub(crate) fn remove<T: Transaction>(
     cx: &mut Cx<'_, T>,
     index: &mut Index,
@@ -454,11 +522,21 @@ pub(crate) fn remove<T: Transaction>(
 ) -> Result<bool> {
     leave(cx, key)?;
     let mut table = table(cx.io)?;
+    // The tree of a dropped index is going or gone.
+    if !index.dropping {
+        let s = segment::load(cx.io, &table, index, addr.segment)?.ok_or(Error::corrupt(
+            table_block(cx.io, &table),
+            "record in a segment that does not exist",
+        ))?;
+        leave_tree(cx.io, index, &s, addr.slot)?;
+    }
     let freed = segment::release_slot(cx, &mut table, index, addr)?;
     index.records = index.records.checked_sub(1).ok_or(Error::corrupt(
         table_block(cx.io, &table),
         "index counts fewer records than it has",
     ))?;
+    // A search that pauses may have the segment's slots in mind.
+    index.tree.changes = index.tree.changes.wrapping_add(u64::from(freed));
     index::write(cx, &mut table, index)?;
     inode::store(cx, &table)?;
     Ok(freed)
@@ -478,8 +556,9 @@ pub fn kill(inode: &mut Inode) -> bool {
 /// Blocks that [`reclaim_step`] may change for `max` records.
 pub fn reclaim_credits<R: ReadBlocks>(io: &R, max: u32) -> Result<u32> {
     Ok(remove_credits(io, MAX_SLOT_BLOCKS)?
+        .saturating_add(place::most_remove_credits())
         .saturating_mul(max)
-        .saturating_add(freed_segment_credits(io)?)
+        .saturating_add(freed_segment_credits(io, MAX_LOCATION_BLOCKS)?)
         .saturating_add(STORE_SYSTEM_CREDITS))
 }
 

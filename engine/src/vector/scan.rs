@@ -36,6 +36,18 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// The first `count` slots of `buf`, which were copied and checked.
+    pub(crate) fn new(buf: &'a [u8], stride: usize, count: usize) -> Result<Batch<'a>> {
+        let bytes = buf
+            .get(..count.saturating_mul(stride))
+            .ok_or(Error::Internal("more slots than the buffer holds"))?;
+        Ok(Batch {
+            bytes,
+            stride,
+            count,
+        })
+    }
+
     /// Where the elements of a record begin in its slot.
     pub const ELEMENTS: usize = SLOT_HEADER;
 
@@ -109,14 +121,7 @@ pub fn scan<'b, R: ReadBlocks>(
             slot: 0,
         };
     }
-    let bytes = buf
-        .get(..count.saturating_mul(stride))
-        .ok_or(Error::Internal("more slots than the buffer holds"))?;
-    Ok(Some(Batch {
-        bytes,
-        stride,
-        count,
-    }))
+    Batch::new(buf, stride, count).map(Some)
 }
 
 /// Whether the record of a slot lives: its inode is in use, with links, in the life and epoch that the slot names. The slot may have been read some

@@ -4,7 +4,8 @@
 //!
 //! A segment begins with 64 KiB and doubles with the number of segments that its index has, up to 4 MiB; on a fragmented disk it is
 //! as large as the run that was found. Its blocks are not written when it is made: the header says how many ever were, slots are
-//! taken from the lowest free one, and the block after the last one written is created when the first slot reaches into it.
+//! taken from the lowest free one, and the block after the last one written is created when the first slot reaches into it. The locations behind
+//! the slots are [`super::location`]'s; here they are made and freed with their segment.
 
 use super::index::{self, table_block};
 use crate::cx::Cx;
@@ -18,7 +19,8 @@ use layout::btree::Key;
 use layout::bytes::{put, slice, slice_mut, u64_at, zero};
 use layout::inode::Inode;
 use layout::segment::{
-    segment_blocks, slot_size, SegmentHeader, SlotHeader, BITMAP_OFFSET, MAX_SLOTS, SLOT_HEADER,
+    location_blocks, segment_blocks, slot_area_blocks, slot_size, SegmentHeader, SlotHeader,
+    BITMAP_OFFSET, BLOCK_LOCATIONS, MAX_SLOTS, SLOT_HEADER,
 };
 use layout::vector::{segment_key, Index, SegmentRef, SlotAddr};
 use layout::{Block, BLOCK_SIZE};
@@ -162,6 +164,36 @@ pub(crate) fn with_room<R: ReadBlocks>(
     Ok(found)
 }
 
+/// The segment of `index` that begins at block `start`, as its own header has it: for ids of the search tree, which name no numbers.
+pub(crate) fn at_block<R: ReadBlocks>(io: &R, index: &Index, start: u64) -> Result<Segment> {
+    let bad = |what| Error::corrupt(start, what);
+    let data = io.read(start, BlockKind::Segment)?;
+    let owner = read_header(&data, BlockKind::Segment)
+        .map_err(|e| bad(e.0))?
+        .owner;
+    let h = SegmentHeader::read(&data).map_err(|e| bad(e.0))?;
+    let size = slot_size(index.vector_bytes());
+    if owner != u64::from(index.id) || h.slot_size as usize != size {
+        return Err(bad(
+            "entry of a search tree leads to a segment of another index",
+        ));
+    }
+    if !io.sb().geometry.is_data(start, u64::from(h.blocks)) {
+        return Err(bad("segment lies outside the data area of a group"));
+    }
+    Ok(Segment {
+        index: index.id,
+        number: h.segment,
+        slot_size: size,
+        at: SegmentRef {
+            start,
+            blocks: h.blocks,
+            slots: h.slots,
+            free: h.slots.saturating_sub(h.used),
+        },
+    })
+}
+
 impl Segment {
     fn key(&self) -> Key {
         segment_key(self.index, self.number)
@@ -217,6 +249,15 @@ impl Segment {
             .start
             .saturating_add(1)
             .saturating_add(at / BLOCK_SIZE as u64)
+    }
+
+    /// The block that holds the location of slot `slot`.
+    pub(crate) fn location_block(&self, slot: u32) -> u64 {
+        self.at
+            .start
+            .saturating_add(1)
+            .saturating_add(slot_area_blocks(self.at.slots, self.slot_size as u32))
+            .saturating_add(u64::from(slot / BLOCK_LOCATIONS))
     }
 
     /// Block to name when slot `slot` is damaged.
@@ -472,8 +513,27 @@ pub(crate) fn write_slot<T: Transaction>(
 /// Slots of a segment of `blocks` blocks.
 fn slots_in(blocks: u32, size: usize) -> u32 {
     let bytes = u64::from(blocks.saturating_sub(1)).saturating_mul(BLOCK_SIZE as u64);
-    let n = bytes.checked_div(size as u64).unwrap_or(0);
-    u32::try_from(n).unwrap_or(u32::MAX).min(MAX_SLOTS)
+    // What a slot takes with its location; 508 times it, to stay with whole numbers. Roundings to blocks come on top.
+    let locations = u64::from(BLOCK_LOCATIONS);
+    let each = (size as u64)
+        .saturating_mul(locations)
+        .saturating_add(BLOCK_SIZE as u64);
+    let n = bytes
+        .saturating_mul(locations)
+        .checked_div(each)
+        .unwrap_or(0);
+    let mut slots = u32::try_from(n).unwrap_or(u32::MAX).min(MAX_SLOTS);
+    // Two blocks' worth at most.
+    while slots != 0 && segment_blocks(slots, size as u32) > u64::from(blocks) {
+        slots = slots.saturating_sub(1);
+    }
+    slots
+}
+
+/// Most blocks of locations that a segment of `index` has.
+pub(crate) fn most_location_blocks(index: &Index) -> u32 {
+    let size = slot_size(index.vector_bytes());
+    location_blocks(slots_in(MAX_SEGMENT_BLOCKS, size))
 }
 
 /// Makes a segment for `index`, with all slots free. `meta` blocks must remain for trees besides the one of the index
@@ -567,6 +627,7 @@ fn finish<T: Transaction>(
         used: 0,
         blocks,
         init: 0,
+        located: 0,
     };
     write_header(&mut data, BlockKind::Segment, common)
         .and_then(|()| h.write(&mut data))
@@ -593,9 +654,23 @@ pub(crate) fn take_slot<T: Transaction>(
     let reach = s.range(slot)?.end.div_ceil(BLOCK_SIZE as u64);
     h.init = init.max(u32::try_from(reach).unwrap_or(u32::MAX));
     h.used = h.used.saturating_add(1);
+    // Slots are taken from the lowest free one, so no block of locations is left out.
+    let locations = slot / BLOCK_LOCATIONS;
+    let first_there = locations >= h.located;
+    h.located = h.located.max(locations.saturating_add(1));
     set_bit(&mut data, slot, true)?;
     h.write(&mut data).map_err(Error::at(start))?;
     drop(data);
+    if first_there {
+        let block = s.location_block(slot);
+        let mut data = cx.io.create(block, BlockKind::Locations)?;
+        let common = Header {
+            block,
+            owner: u64::from(s.index),
+            node: None,
+        };
+        write_header(&mut data, BlockKind::Locations, common).map_err(Error::at(block))?;
+    }
     s.at.free = s.at.free.saturating_sub(1);
     tree::replace(cx, table, Which::Data, &s.key(), &s.at.to_bytes())?;
     index.free_slots = index.free_slots.checked_sub(1).ok_or(Error::corrupt(
@@ -619,7 +694,12 @@ pub(crate) fn release_slot<T: Transaction>(
     ))?;
     let start = s.at.start;
     s.range(addr.slot)?;
-    let SegmentHeader { used, init, .. } = {
+    let SegmentHeader {
+        used,
+        init,
+        located,
+        ..
+    } = {
         let (data, h) = s.header(cx.io)?;
         if !is_used(&data, addr.slot) {
             return Err(Error::corrupt(start, "record in a slot that is free"));
@@ -630,7 +710,7 @@ pub(crate) fn release_slot<T: Transaction>(
         zero(piece, 0, piece.len())
     })?;
     if used == 1 {
-        free(cx, table, index, &s, init)?;
+        free(cx, table, index, &s, init, located)?;
         return Ok(true);
     }
     let mut data = cx.io.modify(start, BlockKind::Segment)?;
@@ -647,13 +727,15 @@ pub(crate) fn release_slot<T: Transaction>(
 }
 
 /// Frees a segment with all its blocks; its slots are erased. The first `init` blocks of the slot area were written at some time: they are not
-/// forgotten, for then the journal would not write their zeros (docs/decisions/005-erasing-vectors.md).
+/// forgotten, for then the journal would not write their zeros (docs/decisions/005-erasing-vectors.md). The first `located` blocks of locations say
+/// nothing of any vector, and are.
 fn free<T: Transaction>(
     cx: &mut Cx<'_, T>,
     table: &mut Inode,
     index: &mut Index,
     s: &Segment,
     init: u32,
+    located: u32,
 ) -> Result<()> {
     let SegmentRef {
         start,
@@ -670,6 +752,10 @@ fn free<T: Transaction>(
             "more segment blocks initialised than there are",
         ))?;
     cx.io.forget(start, BlockKind::Segment)?;
+    for n in 0..located {
+        let block = s.location_block(n.saturating_mul(BLOCK_LOCATIONS));
+        cx.io.forget(block, BlockKind::Locations)?;
+    }
     space::free(cx, start, 1)?;
     if init != 0 {
         space::free_erased(cx, slots, init)?;

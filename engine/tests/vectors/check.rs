@@ -13,7 +13,8 @@ use layout::btree::Key;
 use layout::ino;
 use layout::inode::Inode;
 use layout::segment::{
-    segment_blocks, slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET,
+    location, segment_blocks, slot_area_blocks, slot_size, verify_slot, SegmentHeader, SlotHeader,
+    BITMAP_OFFSET, BLOCK_LOCATIONS, SLOT_HEADER,
 };
 use layout::vector::{
     parse_name, Index, SegmentRef, SlotAddr, CLASS_COUNTER, CLASS_INDEX, CLASS_NAME, CLASS_SEGMENT,
@@ -66,14 +67,17 @@ fn table(io: &MemIo) -> (Inode, Table) {
     (inode, t)
 }
 
-/// Used slots of a segment with their headers, and its initialised blocks.
-fn slots(
-    io: &MemIo,
-    id: u32,
-    number: u32,
-    at: &SegmentRef,
-    size: usize,
-) -> (Vec<(u32, SlotHeader)>, u32) {
+/// A segment, read whole.
+pub struct Slots {
+    /// Slots in use: number, header, elements and padding.
+    pub used: Vec<(u32, SlotHeader, Vec<u8>)>,
+    /// Location of every slot.
+    pub locations: Vec<u64>,
+    /// Blocks that were never written.
+    lazy: Vec<u64>,
+}
+
+fn slots(io: &MemIo, id: u32, number: u32, at: &SegmentRef, size: usize) -> Slots {
     let data = io.read(at.start, BlockKind::Segment).unwrap();
     assert_eq!(
         read_header(&data, BlockKind::Segment).unwrap().owner,
@@ -94,7 +98,8 @@ fn slots(
         if data[BITMAP_OFFSET + slot as usize / 8] & (1 << (slot % 8)) != 0 {
             let bytes = &area[range];
             verify_slot(bytes, io.sb().seed, crc32).unwrap();
-            used.push((slot, SlotHeader::read(bytes).unwrap()));
+            let header = SlotHeader::read(bytes).unwrap();
+            used.push((slot, header, bytes[SLOT_HEADER..].to_vec()));
         } else {
             let end = range.end.min(area.len());
             let part = area.get(range.start..end).unwrap_or(&[]);
@@ -106,7 +111,25 @@ fn slots(
     }
     let tail = (at.slots as usize * size).min(area.len());
     assert!(area[tail..].iter().all(|b| *b == 0));
-    (used, h.init)
+    let first = at.start + 1 + slot_area_blocks(at.slots, size as u32);
+    let mut locations = Vec::new();
+    for n in 0..h.located {
+        let block = io.read(first + u64::from(n), BlockKind::Locations).unwrap();
+        let owner = read_header(&block, BlockKind::Locations).unwrap().owner;
+        assert_eq!(owner, u64::from(id));
+        locations.extend((0..BLOCK_LOCATIONS).map(|slot| location(&block, slot).unwrap()));
+    }
+    assert!(locations.iter().skip(at.slots as usize).all(|l| *l == 0));
+    locations.resize(at.slots as usize, 0);
+    let end = at.start + u64::from(at.blocks);
+    let lazy = (at.start + 1 + u64::from(h.init)..first)
+        .chain(first + u64::from(h.located)..end)
+        .collect();
+    Slots {
+        used,
+        locations,
+        lazy,
+    }
 }
 
 impl World {
@@ -142,17 +165,21 @@ impl World {
             let free: u64 = mine.iter().map(|(_, at)| u64::from(at.free)).sum();
             assert_eq!(free, index.free_slots);
             let mut records = 0;
+            let mut segments = BTreeMap::new();
             for ((_, number), at) in mine {
                 assert!(*number < index.next_segment);
-                let (used, init) = slots(io, *id, *number, at, size);
-                assert!(!used.is_empty(), "segment {number} of index {id} is empty");
+                let read = slots(io, *id, *number, at, size);
+                assert!(
+                    !read.used.is_empty(),
+                    "segment {number} of index {id} is empty"
+                );
                 for b in at.start..at.start + u64::from(at.blocks) {
                     assert!(owned.insert(b), "block {b} has two owners");
-                    if b > at.start + u64::from(init) {
-                        lazy.insert(b);
-                    }
                 }
-                for (slot, h) in used {
+                lazy.extend(read.lazy.iter().copied());
+                segments.insert(at.start, read);
+                for (slot, h, _) in &segments[&at.start].used {
+                    let slot = *slot;
                     assert_eq!(h.index, *id);
                     let here = SlotAddr {
                         segment: *number,
@@ -171,6 +198,9 @@ impl World {
                 }
             }
             assert_eq!(records, index.records, "records of index {id}");
+            for b in crate::check_tree::check(io, index, &segments) {
+                assert!(owned.insert(b), "block {b} of a partition has two owners");
+            }
         }
         assert!(map.is_empty(), "map entries without slots: {map:?}");
         assert!(t.segments.keys().all(|(id, _)| t.indexes.contains_key(id)));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! I/O errors at every access, and damaged blocks: an error, never a panic, and nothing done halfway.
 
+use crate::memory::Memory;
 use crate::world::{elements, World};
-use engine::vector::{self, RecordPos, ScanPos};
+use engine::vector::{self, tree, RecordPos, ScanPos};
 use engine::{inode, Error, Result};
 use layout::block::BlockKind;
 use layout::bytes::put_u32;
@@ -18,21 +19,35 @@ fn populated() -> (World, u32) {
 }
 
 /// Runs `op` with an I/O error at its first, second, third, ... access until it gets through; returns the number of failures.
-fn at_every_access(w: &mut World, mut op: impl FnMut(&mut World) -> Result<()>) -> usize {
-    for n in 0.. {
+fn at_every_access(w: &mut World, op: impl FnMut(&mut World) -> Result<()>) -> usize {
+    at_accesses(w, |n| n + 1, op)
+}
+
+/// The same for long operations: the later the accesses, the more of them are left out.
+fn at_many_accesses(w: &mut World, op: impl FnMut(&mut World) -> Result<()>) -> usize {
+    at_accesses(w, |n| n + 1 + n / 5, op)
+}
+
+fn at_accesses(
+    w: &mut World,
+    next: impl Fn(u64) -> u64,
+    mut op: impl FnMut(&mut World) -> Result<()>,
+) -> usize {
+    let (mut n, mut failed) = (0, 0);
+    loop {
         let (indexes, dropping) = (w.indexes.clone(), w.dropping.clone());
         w.fs.fail_in(Some(n));
         let r = op(w);
         w.fs.fail_in(None);
         match r {
-            Ok(()) => return n as usize,
-            Err(Error::Io { .. }) => {}
+            Ok(()) => return failed,
+            Err(Error::Io { .. }) => failed += 1,
             Err(e) => panic!("access {n}: {e}"),
         }
         (w.indexes, w.dropping) = (indexes, dropping);
         w.check();
+        n = next(n);
     }
-    unreachable!()
 }
 
 #[test]
@@ -46,7 +61,7 @@ fn an_io_error_at_any_access_leaves_nothing_behind() {
         total += at_every_access(&mut w, |w| {
             i = load(w, ino)?;
             w.fs.with(|cx| {
-                vector::put(cx, &mut i, &mut x, label, 9, &data)?;
+                vector::put(cx, &mut i, &mut x, label, 9, &data, None)?;
                 inode::store(cx, &i)
             })
         });
@@ -87,6 +102,124 @@ fn an_io_error_at_any_access_leaves_nothing_behind() {
     w.dropping.clear();
     w.check();
     assert!(total > 200, "only {total} faults");
+}
+
+/// The same with the search tree: an entry put, replaced and removed, partitions divided, dissolved and freed.
+#[test]
+fn an_io_error_in_the_search_tree_leaves_nothing_behind() {
+    // Partitions of 96 entries, the fewest members for their blocks.
+    let dim = 1536;
+    let mut w = World::with_tree(16384, 1);
+    let id = w.create("faulty", dim).unwrap();
+    let ino = w.inos[0];
+    let full = layout::partition::Shape::new(dim).unwrap().capacity() as u64;
+    for label in 0..full {
+        w.put(ino, id, label, label, &elements(dim, label)).unwrap();
+    }
+    let mut total = 0;
+    let mut memory = Memory::new(&w.index(id));
+    let leaf = w.index(id).tree.root;
+    // The root leaf is divided, then one of its sides once more.
+    total += at_many_accesses(&mut w, |w| {
+        w.fs.with(|cx| tree::make_room(cx, id, leaf, &mut memory.builder()))
+    });
+    w.check();
+    assert_eq!(w.index(id).tree.height, 2);
+    let before = w.index(id).tree.partitions;
+    for label in full.. {
+        let data = elements(dim, label % 7);
+        let done = at_put(&mut w, &mut memory, (ino, id, label), &data);
+        total += done;
+        if w.index(id).tree.partitions != before {
+            break;
+        }
+    }
+    w.check();
+    for (label, n) in [(3, 1), (4, 2)] {
+        total += at_put(
+            &mut w,
+            &mut memory,
+            (ino, id, label),
+            &elements(dim, n + 9000),
+        );
+    }
+    let labels: Vec<u64> = w.indexes[&id].records.keys().map(|(_, l)| *l).collect();
+    for (n, label) in labels.iter().enumerate().skip(5) {
+        if n % 40 == 0 {
+            total += at_many_accesses(&mut w, |w| {
+                let mut i = load(w, ino)?;
+                let mut x = vector::load(&w.fs.io, id)?;
+                w.fs.with(|cx| {
+                    vector::delete(cx, &mut i, &mut x, *label)?;
+                    inode::store(cx, &i)
+                })
+            });
+            w.indexes
+                .get_mut(&id)
+                .unwrap()
+                .records
+                .remove(&(ino, *label));
+        } else {
+            w.delete(ino, id, *label).unwrap();
+        }
+    }
+    w.check();
+    let mut sweep = tree::Sweep::default();
+    while w.index(id).tree.partitions != 1 {
+        total += at_many_accesses(&mut w, |w| {
+            let mut next = sweep;
+            w.fs.with(|cx| tree::tidy_step(cx, id, &mut next, &mut memory.builder()))?;
+            sweep = next;
+            Ok(())
+        });
+        if sweep.done {
+            sweep = tree::Sweep::default();
+        }
+    }
+    w.drop_begin(id).unwrap();
+    for _ in 0..2 {
+        total += at_many_accesses(&mut w, |w| {
+            w.fs.with(|cx| vector::drop_step(cx, id, 9)).map(|_| ())
+        });
+        w.check();
+    }
+    w.wind_up();
+    println!("{total} faults");
+    assert!(total > 300, "only {total} faults");
+}
+
+/// Puts a record, making room before, with an I/O error at every access of either.
+fn at_put(
+    w: &mut World,
+    memory: &mut Memory,
+    (ino, id, label): (u64, u32, u64),
+    data: &[u8],
+) -> usize {
+    let mut total = 0;
+    loop {
+        let mut full = None;
+        total += at_many_accesses(w, |w| {
+            let mut i = load(w, ino)?;
+            let mut x = vector::load(&w.fs.io, id)?;
+            let r = w.fs.with(|cx| {
+                let mut builder = memory.builder();
+                vector::put(cx, &mut i, &mut x, label, 9, data, Some(&mut builder))?;
+                inode::store(cx, &i)
+            });
+            match r {
+                Err(Error::Full { partition }) => full = Some(partition),
+                other => other?,
+            }
+            Ok(())
+        });
+        let Some(partition) = full else { break };
+        total += at_many_accesses(w, |w| {
+            w.fs.with(|cx| tree::make_room(cx, id, partition, &mut memory.builder()))
+        });
+    }
+    let records = &mut w.indexes.get_mut(&id).unwrap().records;
+    records.insert((ino, label), (9, data.to_vec()));
+    total
 }
 
 fn load(w: &World, ino: u64) -> Result<layout::inode::Inode> {

@@ -6,7 +6,10 @@
 mod common;
 
 mod check;
+mod check_tree;
 mod faults;
+mod memory;
 mod programs;
 mod scenarios;
+mod tree;
 mod world;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const FILES: usize = 4;
 /// From one element to slots that are larger than two blocks.
-const DIMS: [u32; 5] = [1, 3, 96, 384, 2500];
+const DIMS: [u32; 6] = [1, 3, 96, 384, 2500, 4096];
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -23,6 +23,7 @@ enum Op {
     Reborn(usize),
     DropBegin(usize),
     DropStep(usize, u32),
+    Tidy(usize, usize),
     Crash,
 }
 
@@ -41,6 +42,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => f.prop_map(Op::Reborn),
         1 => i.clone().prop_map(Op::DropBegin),
         2 => (i, 1u32..12).prop_map(|(i, m)| Op::DropStep(i, m)),
+        1 => (0..8usize, 1..30usize).prop_map(|(i, n)| Op::Tidy(i, n)),
         1 => Just(Op::Crash),
     ]
 }
@@ -109,6 +111,11 @@ impl World {
                     self.drop_step(id, max)?;
                 }
             }
+            Op::Tidy(i, steps) => {
+                if let Some(id) = self.nth_index(i) {
+                    self.tidy(id, steps)?;
+                }
+            }
             Op::Crash => self.crash(),
         }
         Ok(())
@@ -135,8 +142,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_programs_agree_with_the_model(ops in proptest::collection::vec(op(), 1..80)) {
+    fn random_programs_agree_with_the_model(tree: bool, ops in proptest::collection::vec(op(), 1..80)) {
         let mut w = World::new(16384, FILES);
+        w.tree = tree;
         for op in &ops {
             match w.run(op) {
                 Ok(()) | Err(Error::NoSpace) => {}
@@ -148,8 +156,9 @@ proptest! {
     }
 
     #[test]
-    fn programs_on_a_small_full_disk_fail_cleanly(ops in proptest::collection::vec(op(), 20..120)) {
+    fn programs_on_a_small_full_disk_fail_cleanly(tree: bool, ops in proptest::collection::vec(op(), 20..120)) {
         let mut w = World::new(1024 + 700, FILES);
+        w.tree = tree;
         let mut refused = 0;
         for op in &ops {
             match w.run(op) {

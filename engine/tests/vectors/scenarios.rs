@@ -358,7 +358,7 @@ fn many_puts_fit_one_transaction_as_declared() {
             for k in 0..u64::from(n) {
                 let label = k.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ round;
                 let data = elements(96, label);
-                vector::put(cx, &mut inode, &mut index, label, k, &data)?;
+                vector::put(cx, &mut inode, &mut index, label, k, &data, None)?;
                 put.push(((ino, label), (k, data)));
             }
             engine::inode::store(cx, &inode)
@@ -388,7 +388,7 @@ fn a_batch_that_fills_the_disk_keeps_what_fitted() {
             elements,
         });
         let put = w.step("put_many", 1000, |cx| {
-            vector::put_many(cx, &mut inode, &mut index, records)
+            vector::put_many(cx, &mut inode, &mut index, records, None)
         });
         let (done, ended) = match put {
             Ok(x) => x,

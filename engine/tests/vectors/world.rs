@@ -3,7 +3,8 @@
 //! declared credits.
 
 use crate::common::{blank, load, MemFs, MemIo};
-use engine::vector::{self, NewIndex, RecordPos};
+use crate::memory::Memory;
+use engine::vector::{self, tree, NewIndex, RecordPos};
 use engine::{inode, Cx, Error, Result};
 use layout::inode::{mode, Inode};
 use layout::vector::{Element, Index, Metric};
@@ -29,6 +30,10 @@ pub struct World {
     pub last_id: u32,
     /// Most blocks that a transaction of each kind changed, and its credits then.
     pub tightest: BTreeMap<&'static str, (usize, u32)>,
+    /// Whether records get entries in the search tree, where there is room.
+    pub tree: bool,
+    /// Metric of new indexes.
+    pub metric: Metric,
 }
 
 /// The elements of a test vector.
@@ -39,7 +44,8 @@ pub fn elements(dim: u32, n: u64) -> Vec<u8> {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        v.extend_from_slice(&(x as u32).to_le_bytes());
+        let value = (x as i32) as f32 / (1 << 20) as f32;
+        v.extend_from_slice(&value.to_le_bytes());
     }
     v
 }
@@ -68,6 +74,16 @@ impl World {
             dropping: BTreeSet::new(),
             last_id: 0,
             tightest: BTreeMap::new(),
+            tree: false,
+            metric: Metric::L2,
+        }
+    }
+
+    /// A world whose records get entries in the search tree.
+    pub fn with_tree(blocks: u64, files: usize) -> World {
+        World {
+            tree: true,
+            ..World::new(blocks, files)
         }
     }
 
@@ -107,7 +123,7 @@ impl World {
             name: name.as_bytes(),
             dim,
             element: Element::F32,
-            metric: Metric::L2,
+            metric: self.metric,
             mode: 0o640,
             uid: 5,
             gid: 6,
@@ -124,17 +140,63 @@ impl World {
     }
 
     pub fn put(&mut self, ino: u64, id: u32, label: u64, tag: u64, data: &[u8]) -> Result<()> {
-        let mut index = self.index(id);
-        let credits = vector::put_credits(&self.fs.io, &index)?;
-        let mut inode = self.inode(ino);
-        self.step("put", credits, |cx| {
-            vector::put(cx, &mut inode, &mut index, label, tag, data)?;
-            inode::store(cx, &inode)
-        })?;
+        let mut memory = Memory::new(&self.index(id));
+        let mut tree = self.tree;
+        let (index, partitions) = loop {
+            let mut index = self.index(id);
+            let credits = vector::put_credits(&self.fs.io, &index)?;
+            let mut inode = self.inode(ino);
+            let mut builder = memory.builder();
+            let builder = tree.then_some(&mut builder);
+            let r = self.step("put", credits, |cx| {
+                vector::put(cx, &mut inode, &mut index, label, tag, data, builder)?;
+                inode::store(cx, &inode)
+            });
+            match r {
+                Ok(()) => break (index, index.tree.partitions),
+                Err(Error::Full { partition }) => {
+                    match self.make_room(id, partition, &mut memory) {
+                        // There is no run of blocks for a partition: the record goes without.
+                        Err(Error::NoSpace) => tree = false,
+                        other => other?,
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        };
         assert_eq!(index, self.index(id), "the caller's index is up to date");
+        assert!(!tree || partitions != 0);
         let records = &mut self.indexes.get_mut(&id).unwrap().records;
         records.insert((ino, label), (tag, data.to_vec()));
         Ok(())
+    }
+
+    fn make_room(&mut self, id: u32, partition: u64, memory: &mut Memory) -> Result<()> {
+        let credits = tree::make_room_credits(&self.index(id))?;
+        self.step("make room", credits, |cx| {
+            tree::make_room(cx, id, partition, &mut memory.builder())
+        })
+    }
+
+    /// Dissolves thin partitions until a sweep has found nothing more, or `steps` were taken.
+    pub fn tidy(&mut self, id: u32, steps: usize) -> Result<bool> {
+        let mut memory = Memory::new(&self.index(id));
+        let mut sweep = tree::Sweep::default();
+        let mut before = self.index(id).tree.changes;
+        for _ in 0..steps {
+            let credits = tree::tidy_credits(&self.index(id))?;
+            self.step("tidy", credits, |cx| {
+                tree::tidy_step(cx, id, &mut sweep, &mut memory.builder())
+            })?;
+            if sweep.done {
+                let now = self.index(id).tree.changes;
+                if now == before {
+                    return Ok(true);
+                }
+                (before, sweep) = (now, tree::Sweep::default());
+            }
+        }
+        Ok(false)
     }
 
     pub fn delete(&mut self, ino: u64, id: u32, label: u64) -> Result<()> {

@@ -8,9 +8,12 @@ use super::{failed, named, request};
 use crate::glue::blocks::{Reader, Txn};
 use crate::glue::error::read_failed;
 use crate::glue::inode::transact;
+use crate::glue::mount::Failure;
+use crate::glue::tree::{self, TreeMemory};
 use crate::glue::VexFs;
 use crate::vfs::{code, task, FileRef, INode, IoctlArg, OpenFile, Result, SetMode};
 use core::mem::size_of;
+use engine::vector::tree::Builder;
 use engine::{vector, Cx, Error};
 use kernel::prelude::*;
 use layout::inode::{Inode, Time};
@@ -61,6 +64,7 @@ struct Batch {
     ready: KVVec<Ready>,
 }
 
+#[inline(never)]
 pub(super) fn put_many(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<PutMany>(arg)?;
     let mut done = 0;
@@ -89,11 +93,27 @@ fn store_all(file: &FileRef<'_, VexFs>, r: &PutMany, done: &mut u32) -> Result {
         targets: KVVec::new(),
         ready: KVVec::new(),
     };
+    let mut memory = TreeMemory::for_putting(&index)?;
+    let mut in_tree = true;
     while *done < r.count {
         let left = (r.count.saturating_sub(*done)) as usize;
-        let fits = fitting(file, index.id)?;
-        let ended = batch.fill(file, r, &index, *done as usize, left.min(room).min(fits));
-        let stored = batch.store(file, &index, r.flags & PUT_EXCL != 0)?;
+        // A record that has no room in the search tree goes alone; the next one tries again.
+        let most = match in_tree {
+            true => room.min(fitting(file, index.id)?),
+            false => 1,
+        };
+        let ended = batch.fill(file, r, &index, *done as usize, left.min(most));
+        let memory = in_tree.then_some(&mut memory);
+        let stored = match batch.store(file, &index, r.flags & PUT_EXCL != 0, memory) {
+            Err(Failure::Clean(Error::Full { partition })) => {
+                in_tree = tree::make_room(sb, index.id, partition).map_err(failed)?;
+                0
+            }
+            other => {
+                in_tree = true;
+                other.map_err(failed)?
+            }
+        };
         *done = done.saturating_add(stored);
         sb.mount().counters().puts.add(u64::from(stored));
         // All that came before the bad record must be stored first.
@@ -109,6 +129,7 @@ fn store_all(file: &FileRef<'_, VexFs>, r: &PutMany, done: &mut u32) -> Result {
 }
 
 /// Records that fit one transaction, at least one.
+#[inline(never)]
 fn fitting(file: &FileRef<'_, VexFs>, id: u32) -> Result<usize> {
     let sb = file.inode().sb();
     let mount = sb.mount();
@@ -121,6 +142,7 @@ fn fitting(file: &FileRef<'_, VexFs>, id: u32) -> Result<usize> {
 
 impl Batch {
     /// Copies up to `count` records from number `first` on and checks them. Those before the first bad one are ready; its error is returned.
+    #[inline(never)]
     fn fill(
         &mut self,
         file: &FileRef<'_, VexFs>,
@@ -163,8 +185,16 @@ impl Batch {
         Ok(())
     }
 
-    /// Stores what is ready in one transaction, as much as goes. Returns how many records were.
-    fn store(&mut self, this: &FileRef<'_, VexFs>, index: &Index, exclusive: bool) -> Result<u32> {
+    /// Stores what is ready in one transaction, as much as goes, with entries in the search tree if there is memory for that. Returns how many
+    /// records were.
+    #[inline(never)]
+    fn store(
+        &mut self,
+        this: &FileRef<'_, VexFs>,
+        index: &Index,
+        exclusive: bool,
+        mut memory: Option<&mut TreeMemory>,
+    ) -> Result<u32, Failure> {
         if self.ready.is_empty() {
             return Ok(0);
         }
@@ -174,24 +204,31 @@ impl Batch {
         } else {
             SetMode::Any
         };
-        let count = u32::try_from(self.ready.len()).map_err(|_| code::EINVAL)?;
+        let count = self.ready.len() as u32; // at most BATCH_RECORDS
         let credits = |io: &Reader<'_>| {
             let each = vector::put_credits(io, &vector::load(io, index.id)?)?;
             Ok(each.saturating_mul(count))
         };
         let (stored, tid) = transact(sb, this.inode().ino(), credits, |cx| {
-            self.store_in(cx, index.id, mode)
-        })
-        .map_err(failed)?;
+            let mut builder = memory.as_deref_mut().map(TreeMemory::builder);
+            self.store_in(cx, index.id, mode, builder.as_mut())
+        })?;
         for target in &self.targets {
-            changed(target.inode(this)?, tid)?;
+            let inode = target.inode(this).map_err(Failure::Kernel)?;
+            changed(inode, tid).map_err(Failure::Kernel)?;
         }
         Ok(stored)
     }
 
     /// The work of [`Batch::store`]. A clean error is returned only for the first record; one that comes later ends the transaction
     /// with those before it, and comes again when the next one begins with its record.
-    fn store_in(&self, cx: &mut Cx<'_, Txn<'_>>, id: u32, mode: SetMode) -> Result<u32, Error> {
+    fn store_in(
+        &self,
+        cx: &mut Cx<'_, Txn<'_>>,
+        id: u32,
+        mode: SetMode,
+        mut builder: Option<&mut Builder<'_, '_>>,
+    ) -> Result<u32, Error> {
         let mut index = vector::load(cx.io, id)?;
         let len = index.vector_bytes();
         let mut stored = 0u32;
@@ -220,7 +257,14 @@ impl Batch {
                 tag: Tag::Set(r.tag),
                 elements,
             };
-            let result = store(cx, &mut inode, &mut index, mode, &new);
+            let result = store(
+                cx,
+                &mut inode,
+                &mut index,
+                mode,
+                &new,
+                builder.as_deref_mut(),
+            );
             open = Some((r.target, inode));
             match result {
                 Ok(()) => stored = stored.saturating_add(1),

@@ -21,6 +21,7 @@ fn bytes(blocks: u64) -> u64 {
     blocks.saturating_mul(BLOCK_SIZE as u64)
 }
 
+#[inline(never)]
 pub(super) fn create(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let r = request::read::<IndexCreate>(arg)?.body;
     let name = uapi::parse_name(&r.name).map_err(request::bad)?;
@@ -97,6 +98,7 @@ fn next(sb: &SuperBlock<VexFs>, after: u32) -> Result<Option<(Index, Usage)>> {
     found.map_err(|e| read_failed(sb, ino::INDEX_TABLE, e))
 }
 
+#[inline(never)]
 pub(super) fn info(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<IndexInfo>(arg)?;
     let sb = file.inode().sb();
@@ -109,6 +111,7 @@ pub(super) fn info(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     r.write_back()
 }
 
+#[inline(never)]
 pub(super) fn list(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<IndexList>(arg)?;
     let sb = file.inode().sb();
@@ -138,6 +141,7 @@ pub(super) fn list(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     r.write_back()
 }
 
+#[inline(never)]
 pub(super) fn remove(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let r = request::read::<IndexDrop>(arg)?.body;
     let sb = file.inode().sb();
@@ -155,6 +159,7 @@ pub(super) fn remove(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     finish_drop(sb, index.id).map_err(failed)
 }
 
+#[inline(never)]
 pub(super) fn stats(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<Stats>(arg)?;
     let sb = file.inode().sb();

@@ -8,8 +8,10 @@ use crate::glue::blocks::{Reader, Txn};
 use crate::glue::error::read_failed;
 use crate::glue::inode::{self, transact};
 use crate::glue::mount::Failure;
+use crate::glue::tree::{self, TreeMemory};
 use crate::glue::VexFs;
 use crate::vfs::{code, task, FileRef, INode, IoctlArg, Result, SetMode, SuperBlock, Tid};
+use engine::vector::tree::Builder;
 use engine::vector::{self, Record, RecordPos};
 use engine::{Cx, Error};
 use layout::inode::{Inode, Time};
@@ -67,6 +69,7 @@ pub(super) fn first_from<R: engine::io::ReadBlocks>(
 }
 
 /// The record of `inode` in index `id` with `label`.
+#[inline(never)]
 pub(super) fn exactly<R: engine::io::ReadBlocks>(
     io: &R,
     inode: &Inode,
@@ -110,7 +113,7 @@ pub(super) struct NewRecord<'a> {
     pub(super) elements: &'a [u8],
 }
 
-/// Stores a record of an inode just loaded, which the caller stores.
+/// Stores a record of an inode just loaded, which the caller stores. Without a `builder` it has no entry in the search tree.
 ///
 /// Errors: clean [`Error::Exists`] and [`Error::NotFound`] as `mode` demands; those of [`vector::put`].
 pub(super) fn store(
@@ -119,6 +122,7 @@ pub(super) fn store(
     index: &mut Index,
     mode: SetMode,
     new: &NewRecord<'_>,
+    builder: Option<&mut Builder<'_, '_>>,
 ) -> Result<(), Error> {
     let old = match (mode, new.tag) {
         (SetMode::Any, Tag::Set(_)) => None,
@@ -133,10 +137,11 @@ pub(super) fn store(
         Tag::Set(tag) => tag,
         Tag::Keep => old.map_or(0, |r| r.tag),
     };
-    vector::put(cx, inode, index, new.label, tag, new.elements)
+    vector::put(cx, inode, index, new.label, tag, new.elements, builder)
 }
 
-/// Stores one record in a transaction of its own.
+/// Stores one record in a transaction of its own; room for its entry in the search tree is made in others before.
+#[inline(never)]
 pub(super) fn store_one(
     inode: &INode<VexFs>,
     index: &Index,
@@ -145,18 +150,33 @@ pub(super) fn store_one(
 ) -> Result<Tid, Failure> {
     let sb = inode.sb();
     let (ino, id, now) = (inode.ino(), index.id, stamp(inode));
-    let credits = |io: &Reader<'_>| vector::put_credits(io, &vector::load(io, id)?);
-    let ((), tid) = transact(sb, ino, credits, |cx| {
-        let mut loaded = engine::inode::load(cx.io, ino)?;
-        let mut index = vector::load(cx.io, id)?;
-        loaded.ctime = now;
-        store(cx, &mut loaded, &mut index, mode, new)?;
-        engine::inode::store(cx, &loaded).map_err(Error::late)
-    })?;
-    sb.mount().counters().puts.add(1);
-    Ok(tid)
+    let mut memory = TreeMemory::for_putting(index).map_err(Failure::Kernel)?;
+    let mut in_tree = true;
+    loop {
+        let credits = |io: &Reader<'_>| vector::put_credits(io, &vector::load(io, id)?);
+        let stored = transact(sb, ino, credits, |cx| {
+            let mut loaded = engine::inode::load(cx.io, ino)?;
+            let mut index = vector::load(cx.io, id)?;
+            loaded.ctime = now;
+            let mut builder = memory.builder();
+            let builder = in_tree.then_some(&mut builder);
+            store(cx, &mut loaded, &mut index, mode, new, builder)?;
+            engine::inode::store(cx, &loaded).map_err(Error::late)
+        });
+        match stored {
+            Err(Failure::Clean(Error::Full { partition })) => {
+                in_tree = tree::make_room(sb, id, partition)?;
+            }
+            Err(e) => return Err(e),
+            Ok(((), tid)) => {
+                sb.mount().counters().puts.add(1);
+                return Ok(tid);
+            }
+        }
+    }
 }
 
+#[inline(never)]
 pub(super) fn put(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let r = request::read::<Put>(arg)?.body;
     let inode = writable(file)?;
@@ -184,6 +204,7 @@ pub(super) fn put(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     changed(inode, tid)
 }
 
+#[inline(never)]
 pub(super) fn get(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<Get>(arg)?;
     let inode = file.inode();
@@ -226,6 +247,7 @@ pub(super) fn get(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
 }
 
 /// Deletes one record in a transaction of its own.
+#[inline(never)]
 pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Result<Tid, Failure> {
     let sb = inode.sb();
     let (ino, id, now) = (inode.ino(), index.id, stamp(inode));
@@ -238,6 +260,7 @@ pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Res
         engine::inode::store(cx, &loaded).map_err(Error::late)
     })?;
     sb.mount().counters().deletes.add(1);
+    sb.mount().tidy().note(1);
     Ok(tid)
 }
 
@@ -273,6 +296,7 @@ fn delete_some(
 }
 
 /// Deletes all records of a file in an index, counting them in `deleted` as they go.
+#[inline(never)]
 fn delete_all(
     sb: &SuperBlock<VexFs>,
     inode: &INode<VexFs>,
@@ -290,6 +314,7 @@ fn delete_all(
             transact(sb, ino, credits, |cx| delete_some(cx, ino, id, now)).map_err(failed)?;
         *deleted = deleted.saturating_add(n);
         sb.mount().counters().deletes.add(n);
+        sb.mount().tidy().note(n);
         if n != 0 {
             changed(inode, tid)?;
         }
@@ -303,6 +328,7 @@ fn delete_all(
     }
 }
 
+#[inline(never)]
 pub(super) fn delete(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let mut r = request::read::<Delete>(arg)?;
     let mut deleted = 0;

@@ -17,6 +17,7 @@ const LABEL: u64 = 0;
 /// Copies the elements to `out` and returns their length in bytes; an empty `out` asks for that alone.
 ///
 /// Errors: `ENODATA` if there is no such record or index, `EACCES`, `ERANGE`.
+#[inline(never)]
 pub(in crate::glue) fn get(inode: &INode<VexFs>, name: &[u8], out: &mut [u8]) -> Result<usize> {
     if !inode.is_file() {
         return Err(code::ENODATA);
@@ -50,6 +51,7 @@ pub(in crate::glue) fn get(inode: &INode<VexFs>, name: &[u8], out: &mut [u8]) ->
 ///
 /// Errors: `EOPNOTSUPP` if there is no such index (as for any name that a filesystem has no place for, so that copying programs say so and
 /// go on) or the file is none that carries records, `EACCES`, `EINVAL` for what is no vector of the index, `EEXIST`, `ENODATA`, `ENOSPC`.
+#[inline(never)]
 pub(in crate::glue) fn set(
     inode: &INode<VexFs>,
     idmap: IdMap<'_>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One pass over all records of an index: copied in steps under the metadata lock, compared with the queries without it. It may not know
-//! who may see what; it asks.
+//! Comparing records with queries, and one pass over all records of an index: copied in steps under the metadata lock, compared without it. It may
+//! not know who may see what; it asks.
 
 use crate::glue::error::read_failed;
 use crate::glue::ioctl::request;
@@ -19,9 +19,8 @@ const SECTION: usize = 64 * 1024;
 /// Distances that are computed before they are looked at.
 const DISTANCES: usize = 64 * 1024;
 
-/// Memory and vector unit for passes over one index.
-pub(super) struct Scanner {
-    buf: KVVec<u8>,
+/// Compares records of one index with queries: memory and vector unit.
+pub(super) struct Comparer {
     out: KVVec<Distance>,
     /// Records that are compared at a time.
     section: usize,
@@ -29,7 +28,7 @@ pub(super) struct Scanner {
     computed: u64,
 }
 
-impl Scanner {
+impl Comparer {
     /// For up to `queries` queries of `index`.
     pub(super) fn new(index: &Index, queries: usize) -> Result<Self> {
         let stride = slot_size(index.vector_bytes());
@@ -38,7 +37,6 @@ impl Scanner {
             .max(1);
         let distances = section.saturating_mul(queries);
         Ok(Self {
-            buf: request::buffer(STEP.max(MAX_SLOT_SIZE))?,
             out: KVVec::from_elem(Distance::INVALID, distances, GFP_KERNEL_ACCOUNT)?,
             section,
             fpu: KernelFpu::new(),
@@ -56,12 +54,66 @@ impl Scanner {
         self.computed
     }
 
-    /// Offers every record of `index` to the collection of every query, `collections` being in the order of `queries`. A record that would be
+    /// Offers the records of a batch to the collection of every query, `collections` being in the order of `queries`. A record that would be
     /// collected is shown to `admit` first, if it refuses, the record is left out.
     ///
-    /// Errors: `EINTR` after a fatal signal, `ENOENT` if the index was dropped, those of `admit`.
+    /// Errors: those of `admit`; `EIO` if the vector unit was refused.
+    pub(super) fn compare(
+        &mut self,
+        batch: &Batch<'_>,
+        queries: &Queries<'_>,
+        collections: &mut [TopK<'_>],
+        admit: &mut impl FnMut(&SlotHeader) -> Result<bool>,
+    ) -> Result {
+        let mut first = 0usize;
+        while first < batch.count() {
+            let count = batch.count().saturating_sub(first).min(self.section);
+            let out = self
+                .out
+                .get_mut(..count.saturating_mul(queries.count()))
+                .ok_or(code::EINVAL)?;
+            let at = first
+                .saturating_mul(batch.stride())
+                .saturating_add(Batch::ELEMENTS);
+            ::vector::Batch::new(queries.kind(), batch.bytes(), at, batch.stride(), count)
+                .and_then(|vectors| self.fpu.distances(queries, &vectors, out))
+                .map_err(|_| code::EIO)?;
+            self.computed = self.computed.saturating_add(out.len() as u64);
+            let mut rest = &*out;
+            for collection in collections.iter_mut() {
+                let (row, behind) = rest.split_at_checked(count).ok_or(code::EINVAL)?;
+                rest = behind;
+                collect(batch, first, row, collection, admit)?;
+            }
+            first = first.saturating_add(count);
+            task::cond_resched();
+        }
+        if self.fpu.was_refused() {
+            return Err(code::EIO);
+        }
+        Ok(())
+    }
+}
+
+/// Memory for passes.
+pub(super) struct Scanner {
+    buf: KVVec<u8>,
+}
+
+impl Scanner {
+    /// Takes memory.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            buf: request::buffer(STEP.max(MAX_SLOT_SIZE))?,
+        })
+    }
+
+    /// Offers every record of `index` to the collection of every query, as [`Comparer::compare`] does.
+    ///
+    /// Errors: `EINTR` after a fatal signal, `ENOENT` if the index was dropped; those of the comparison.
     pub(super) fn pass(
         &mut self,
+        comparer: &mut Comparer,
         sb: &SuperBlock<VexFs>,
         index: &Index,
         queries: &Queries<'_>,
@@ -81,32 +133,7 @@ impl Scanner {
             else {
                 break;
             };
-            let mut first = 0usize;
-            while first < batch.count() {
-                let count = batch.count().saturating_sub(first).min(self.section);
-                let out = self
-                    .out
-                    .get_mut(..count.saturating_mul(queries.count()))
-                    .ok_or(code::EINVAL)?;
-                let at = first
-                    .saturating_mul(batch.stride())
-                    .saturating_add(Batch::ELEMENTS);
-                ::vector::Batch::new(queries.kind(), batch.bytes(), at, batch.stride(), count)
-                    .and_then(|vectors| self.fpu.distances(queries, &vectors, out))
-                    .map_err(|_| code::EIO)?;
-                self.computed = self.computed.saturating_add(out.len() as u64);
-                let mut rest = &*out;
-                for collection in collections.iter_mut() {
-                    let (row, behind) = rest.split_at_checked(count).ok_or(code::EINVAL)?;
-                    rest = behind;
-                    collect(&batch, first, row, collection, &mut admit)?;
-                }
-                first = first.saturating_add(count);
-                task::cond_resched();
-            }
-        }
-        if self.fpu.was_refused() {
-            return Err(code::EIO);
+            comparer.compare(&batch, queries, collections, &mut admit)?;
         }
         Ok(())
     }

@@ -146,6 +146,7 @@ impl<'a> Visible<'a> {
     }
 
     /// Whether the inode is still the one of this generation, and the current task has `access` to it.
+    #[inline(never)]
     fn ask(&self, ino: u64, generation: u32, access: Access) -> Result<bool> {
         if task::fatal_signal_pending() {
             return Err(code::EINTR);
@@ -179,6 +180,7 @@ impl<'a> Visible<'a> {
 
     /// Finds a path of a file that the caller may follow, relative to the root of his mount: the bytes of `buf` from the returned
     /// place on.
+    #[inline(never)]
     fn climb(&mut self, ino: u64, generation: u32) -> Result<Option<usize>> {
         if ino == self.root {
             // The mount is of this file alone.

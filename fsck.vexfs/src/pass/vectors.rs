@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Pass 6: the index table, the vector map, and how map, segments and slots agree. Reading the table and the map is here; what lies in
-//! segments is compared in [`slots`].
+//! Pass 6: the index table, the vector map, and how map, segments, slots and search trees agree. Reading the table and the map is here; what lies in
+//! segments is compared in [`slots`], the trees in [`tree`].
 
 use crate::check::Check;
 use crate::inodes::Known;
@@ -18,6 +18,7 @@ use layout::vector::{
 use std::collections::{BTreeMap, HashMap};
 
 mod slots;
+mod tree;
 
 const CLASS_MASK: u64 = 0xff << 56;
 
@@ -41,6 +42,8 @@ struct Found {
     segments: BTreeMap<(u32, u32), SegmentRef>,
     counter: Option<u32>,
     records: Vec<Record>,
+    /// What is known of the segments that could be read, by index and first block.
+    located: BTreeMap<(u32, u64), tree::Located>,
     /// Something could not be read: counts cannot be compared.
     lost: bool,
 }
@@ -76,6 +79,7 @@ pub fn run(check: &mut Check<'_>) {
     check.summary.records = found.records.len() as u64;
     names(check, &found);
     let counts = slots::run(check, &mut found);
+    tree::run(check, &mut found);
     if !found.lost {
         index_counts(check, &found);
         inode_counts(check, &counts);

@@ -176,12 +176,12 @@ fn populate_vectors(image: &mut Image, first: u64, second: u64) {
 
 /// Stores vector `n` as the record labelled `n` of an inode.
 pub fn put(image: &mut Image, ino: u64, index: u32, n: u32) {
-    try_image(image.with_txn(|cx| {
-        let mut inode = engine::inode::load(cx.io, ino)?;
-        let mut index = vector::load(cx.io, index)?;
-        vector::put(cx, &mut inode, &mut index, n.into(), 9, &elements(n))?;
-        engine::inode::store(cx, &inode)
-    }));
+    let record = image::ops::NewRecord {
+        label: n.into(),
+        tag: 9,
+        elements: &elements(n),
+    };
+    try_image(image.put_records(ino, index, &[record]));
 }
 
 /// Deletes the record labelled `n`.

@@ -10,10 +10,15 @@ use image::device::{Device, MemDevice};
 use layout::block::BlockKind;
 use layout::btree::Key;
 use layout::ino::{INDEX_TABLE, VECTOR_MAP};
-use layout::segment::{slot_size, SlotHeader, SLOT_HEADER};
+use layout::partition::{
+    clear_entry, copy_entry, find, get_entry, put_entry, record_reference, reference, unit_of,
+    unit_of_mut, Header, Shape, FACTORS,
+};
+use layout::segment::{put_location, slot_area_blocks, slot_size, SlotHeader, SLOT_HEADER};
 use layout::vector::{
     counter_key, index_key, record_key, segment_key, Index, SegmentRef, SlotAddr, CLASS_NAME,
 };
+use layout::Block;
 
 /// The index that has records.
 const ID: u32 = 1;
@@ -108,11 +113,54 @@ fn vectors_less_one(dev: &MemDevice) {
     forge_inode(dev, file(dev), |inode| inode.vectors -= 1);
 }
 
+/// The block of locations of the first segment.
+fn locations(dev: &MemDevice) -> u64 {
+    let at = segment(dev).1;
+    let size = slot_size(DIM as usize * 4) as u32;
+    at.start + 1 + slot_area_blocks(at.slots, size)
+}
+
+/// The root of the search tree, which is a leaf.
+fn root(dev: &MemDevice) -> u64 {
+    let entry = table(dev, index_key(ID));
+    Index::parse(ID, &entry.value).unwrap().tree.root
+}
+
+fn shape() -> Shape {
+    Shape::new(DIM).unwrap()
+}
+
+/// The blocks of the root.
+fn tree_blocks(dev: &MemDevice) -> Vec<Block> {
+    let start = root(dev);
+    (start..start + shape().blocks() as u64)
+        .map(|number| read_block(dev, number))
+        .collect()
+}
+
+fn forge_tree(dev: &MemDevice, blocks: &[Block]) {
+    for (number, block) in (root(dev)..).zip(blocks) {
+        forge(dev, number, BlockKind::Partition, |data| *data = *block);
+    }
+}
+
+/// Changes code, factors and reference of entry 7 of the root.
+fn forge_entry(dev: &MemDevice, change: impl FnOnce(&mut [u8], &mut [u32; FACTORS], &mut u64)) {
+    let mut blocks = tree_blocks(dev);
+    let mut code = vec![0; shape().padded()];
+    let mut factors = get_entry(&shape(), &blocks[..], 7, &mut code).unwrap();
+    let mut refers = reference(&shape(), &blocks[..], 7).unwrap();
+    change(&mut code, &mut factors, &mut refers);
+    put_entry(&shape(), &mut blocks[..], 7, &code, &factors, refers).unwrap();
+    forge_tree(dev, &blocks);
+}
+
 faults! {
     table_key_of_no_class [IndexKey] |dev| {
         insert(dev, INDEX_TABLE, Which::Data, Key::two(7 << 56, 0), b"x");
     };
-    index_without_dimension [IndexBad] |dev| {
+    // Its search tree cannot be found any more.
+    index_without_dimension [IndexBad, FreeBlocks, BlockLeaked] |dev| {
         table(dev, index_key(ID)).poke_value(dev, 4, &[0; 4]);
     };
     name_of_another_index [IndexNameBad] |dev| name(dev).poke_value(dev, 4, b"m");
@@ -200,18 +248,70 @@ faults! {
         let at = slot_at(dev, free_slot(dev)) + 60;
         dev.write_at(at, b"secret").unwrap();
     };
-    element_not_finite [SlotElements] |dev| {
+    element_not_finite [SlotElements, PartitionCode] |dev| {
         let slot = record(dev, 1).1.slot;
         let (header, mut elements) = read_slot(dev, slot);
         elements[..4].copy_from_slice(&f32::NAN.to_le_bytes());
         write_slot(dev, slot, header, &elements);
     };
-    cosine_of_nothing [SlotElements] |dev| {
+    cosine_of_nothing [SlotElements, PartitionCode] |dev| {
         let slot = record(dev, 1).1.slot;
         let header = read_slot(dev, slot).0;
         write_slot(dev, slot, header, &[0; DIM as usize * 4]);
     };
     vectors_of_an_inode [InodeVectors] |dev| vectors_less_one(dev);
+    locations_damaged [LocationsBad] |dev| flip(dev, locations(dev), 100);
+    location_of_a_free_slot [LocationsBad] |dev| {
+        let (slot, leaf) = (free_slot(dev), root(dev));
+        forge(dev, locations(dev), BlockKind::Locations, |data| {
+            put_location(data, slot, leaf).unwrap();
+        });
+    };
+    location_of_no_entry [PartitionEntry] |dev| {
+        // One that an entry leads to, but does not lead back.
+        let slot = record(dev, 1).1.slot;
+        let mut blocks = tree_blocks(dev);
+        let mut header = Header::read(&shape(), unit_of(&blocks[0], 0).unwrap()).unwrap();
+        let last = usize::from(header.entries) - 1;
+        let wanted = record_reference(segment(dev).1.start, slot);
+        let at = find(&shape(), &blocks[..], last + 1, wanted).unwrap().unwrap();
+        if at != last {
+            copy_entry(&shape(), &mut blocks[..], last, at).unwrap();
+        }
+        clear_entry(&shape(), &mut blocks[..], last).unwrap();
+        header.entries -= 1;
+        header.write(unit_of_mut(&mut blocks[0], 0).unwrap()).unwrap();
+        forge_tree(dev, &blocks);
+        edit_index(dev, |index| index.tree.entries -= 1);
+    };
+    entry_of_a_free_slot [PartitionEntry, PartitionEntry] |dev| {
+        let wrong = record_reference(segment(dev).1.start, free_slot(dev));
+        forge_entry(dev, |_, _, reference| *reference = wrong);
+    };
+    entry_of_no_segment [PartitionEntry, PartitionEntry] |dev| {
+        forge_entry(dev, |_, _, reference| *reference = record_reference(40_000_000, 0));
+    };
+    partition_damaged [PartitionBad] |dev| flip(dev, root(dev), 300);
+    partition_of_another_level [PartitionBad] |dev| {
+        forge(dev, root(dev), BlockKind::Partition, |data| data[64 + 4] = 1);
+    };
+    partition_with_a_parent [PartitionBad] |dev| {
+        forge(dev, root(dev), BlockKind::Partition, |data| data[64 + 8] = 1);
+    };
+    partition_of_another_index [PartitionBad] |dev| {
+        forge(dev, root(dev), BlockKind::Partition, |data| data[64] = 9);
+    };
+    partition_outside [PartitionBad] |dev| edit_index(dev, |index| index.tree.root = 50);
+    code_of_another_vector [PartitionCode] |dev| forge_entry(dev, |code, _, _| code[3] ^= 1);
+    sign_of_another_vector [PartitionCode] |dev| forge_entry(dev, |code, _, _| code[5] ^= 16);
+    factor_of_another_vector [PartitionCode] |dev| forge_entry(dev, |_, factors, _| factors[2] ^= 1);
+    place_with_bytes [PartitionNotErased] |dev| {
+        let mut blocks = tree_blocks(dev);
+        put_entry(&shape(), &mut blocks[..], 150, &[1; 16], &[0; 5], 0).unwrap();
+        forge_tree(dev, &blocks);
+    };
+    tree_entries [IndexTree] |dev| edit_index(dev, |index| index.tree.entries += 1);
+    tree_partitions [IndexTree] |dev| edit_index(dev, |index| index.tree.partitions += 1);
 }
 
 #[test]

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Indexes and records of an image: the engine's vector store with the batching and the stepwise dropping around it. Vectors are bytes here; what their
-//! elements are, and searching them, is the caller's (crate `vector`).
+//! Indexes and records of an image: the engine's vector store with the batching, the upkeep of the search tree and the stepwise dropping around it. Vectors are
+//! bytes here, which the caller has validated (crate `vector`); searching them is [`super::search`]'s.
 
 use engine::inode;
-use engine::vector::{self, NewIndex, Record, RecordPos};
+use engine::vector::{self, tree, NewIndex, Record, RecordPos};
 use layout::inode::Inode;
 use layout::vector::Index;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Image;
+use crate::tree_memory::TreeMemory;
 
 /// Records removed in one step of dropping an index.
 const DROP_RECORDS: u32 = 16;
@@ -89,13 +90,15 @@ impl Image {
         }
     }
 
-    /// Stores records of one file in index `id`, each in place of the one that has its label. As many as fit go into one transaction; they become durable with
-    /// the next [`Image::sync`] at the latest.
+    /// Stores records of one file in index `id`, each in place of the one that has its label, with entries in the search tree as long as partitions find room on the
+    /// device. As many as fit go into one transaction; they become durable with the next [`Image::sync`] at the latest.
     ///
     /// # Errors
     /// Those of [`vector::put`]; the records before the one that failed may be stored.
     pub fn put_records(&mut self, ino: u64, id: u32, records: &[NewRecord<'_>]) -> Result<()> {
+        let mut memory = self.tree_memory(id)?;
         let mut rest = records;
+        let mut in_tree = true;
         while !rest.is_empty() {
             let index = self.read(|io| vector::load(io, id))?;
             let each = self.read(|io| vector::put_credits(io, &index))?;
@@ -104,26 +107,85 @@ impl Image {
             let fit = self
                 .read(|io| vector::puts_that_fit(io, &index, room))?
                 .max(1);
-            let count = rest.len().min(fit as usize);
-            let (now, later) = rest.split_at(count);
-            self.with_credits(each.saturating_mul(count as u32), |cx| {
+            // One without an entry is followed by another try.
+            let count = if in_tree {
+                rest.len().min(fit as usize)
+            } else {
+                1
+            };
+            let now = rest.get(..count).unwrap_or(rest);
+            let stored = self.with_credits(each.saturating_mul(count as u32), |cx| {
                 let mut inode = inode::load(cx.io, ino)?;
                 let mut index = vector::load(cx.io, id)?;
-                for record in now {
-                    vector::put(
-                        cx,
-                        &mut inode,
-                        &mut index,
-                        record.label,
-                        record.tag,
-                        record.elements,
-                    )?;
+                let records = now.iter().map(|r| vector::NewRecord {
+                    label: r.label,
+                    tag: r.tag,
+                    elements: r.elements,
+                });
+                let mut builder = memory.builder();
+                let builder = in_tree.then_some(&mut builder);
+                vector::put_many(cx, &mut inode, &mut index, records, builder)
+            });
+            in_tree = true;
+            let (done, ended) = match stored {
+                Ok((done, ended)) => (done, ended),
+                Err(Error::Engine(ended)) if ended.is_clean() => (0, Some(ended)),
+                Err(e) => return Err(e),
+            };
+            rest = rest.get(done as usize..).unwrap_or_default();
+            match ended {
+                None => {}
+                Some(engine::Error::Full { partition }) => {
+                    in_tree = self.make_room(id, partition, &mut memory)?;
                 }
-                inode::store(cx, &inode)
-            })?;
-            rest = later;
+                // With room made by a commit, or not at all, the next round says so.
+                Some(_) if done != 0 => {}
+                Some(e) => return Err(Error::Engine(e)),
+            }
         }
         Ok(())
+    }
+
+    /// Makes room in the search tree. Returns whether there was a place for the partition.
+    fn make_room(&mut self, id: u32, partition: u64, memory: &mut TreeMemory) -> Result<bool> {
+        let credits = self.read(|io| tree::make_room_credits(&vector::load(io, id)?))?;
+        let made = self.with_credits(credits, |cx| {
+            tree::make_room(cx, id, partition, &mut memory.builder())
+        });
+        match made {
+            Ok(()) => Ok(true),
+            Err(Error::Engine(engine::Error::NoSpace | engine::Error::TooBig)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn tree_memory(&self, id: u32) -> Result<TreeMemory> {
+        let lengths = self.read(|io| tree::Lengths::of(&vector::load(io, id)?))?;
+        Ok(TreeMemory::new(&lengths))
+    }
+
+    /// Goes through the search tree of an index, dissolving partitions that have become thin, until a whole round frees none: where one went, the
+    /// one above it may have become thin.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`]; those of transactions.
+    pub fn tidy_index(&mut self, id: u32) -> Result<()> {
+        let mut memory = self.tree_memory(id)?;
+        loop {
+            let before = self.read(|io| vector::load(io, id))?.tree.partitions;
+            let mut sweep = tree::Sweep::default();
+            while !sweep.done {
+                let credits = self.read(|io| tree::tidy_credits(&vector::load(io, id)?))?;
+                sweep = self.with_credits(credits, |cx| {
+                    let mut next = sweep;
+                    tree::tidy_step(cx, id, &mut next, &mut memory.builder())?;
+                    Ok(next)
+                })?;
+            }
+            if self.read(|io| vector::load(io, id))?.tree.partitions >= before {
+                return Ok(());
+            }
+        }
     }
 
     /// The elements and tag of a record.

@@ -15,6 +15,7 @@ use flate2::Compression;
 use image::checksum::crc32;
 use image::device::{Device, MemDevice};
 use image::format::{self, Options};
+use image::ops::NewRecord;
 use image::{superblock, Image, Mode};
 use layout::attr::Namespace;
 use layout::inode::{mode, Time};
@@ -34,6 +35,8 @@ const NOW: Time = Time {
     nsec: 123_456_789,
 };
 const MAX_FILE: usize = 10_000;
+/// The oldest version that is read.
+const OLDEST: u32 = 2;
 
 const FILE: NewInode<'static> = NewInode {
     mode: mode::REGULAR | 0o640,
@@ -142,14 +145,12 @@ fn program(image: &mut Image) {
     };
     let index = image.with_txn(|cx| vector::create(cx, &new)).unwrap().id;
     for n in 0..8 {
-        image
-            .with_txn(|cx| {
-                let mut inode = engine::inode::load(cx.io, file.ino)?;
-                let mut index = vector::load(cx.io, index)?;
-                vector::put(cx, &mut inode, &mut index, n.into(), 7, &elements(n))?;
-                engine::inode::store(cx, &inode)
-            })
-            .unwrap();
+        let record = NewRecord {
+            label: n.into(),
+            tag: 7,
+            elements: &elements(n),
+        };
+        image.put_records(file.ino, index, &[record]).unwrap();
     }
     image
         .with_txn(|cx| {
@@ -246,7 +247,7 @@ fn making_it_twice_gives_the_same_bytes() {
 
 #[test]
 fn images_of_all_versions_can_be_read() {
-    for version in 1..=FORMAT_VERSION {
+    for version in OLDEST..=FORMAT_VERSION {
         let dev = Rc::new(device(&stored(version)));
         let sb = Super::parse(&stored(version)[&0], 0, crc32).unwrap();
         assert_eq!(sb.raw.version.get(), version);
@@ -278,8 +279,21 @@ fn images_of_all_versions_can_be_read() {
             })
             .unwrap();
         assert_eq!((index.records, vectors), (7, 7));
+        assert_eq!((index.tree.entries, index.tree.partitions), (7, 1));
         assert_eq!(attribute, contents(3000));
         println!("version {version}: read");
+    }
+}
+
+#[test]
+fn older_versions_are_refused() {
+    for version in 1..OLDEST {
+        let blocks = stored(version);
+        let refused = Super::parse(&blocks[&0], 0, crc32).map(|_| ());
+        println!("version {version}: {refused:?}");
+        assert!(refused.is_err());
+        let dev = Rc::new(device(&blocks));
+        assert!(Image::open_device(Box::new(dev), Mode::ReadOnly).is_err());
     }
 }
 

@@ -89,7 +89,8 @@ fn assign(keys: &[u32], side: &mut [u8]) -> bool {
     // How many members, by ascending key, belong to the first side.
     let first = n
         .saturating_sub(second)
-        .clamp(least, n.saturating_sub(least));
+        .min(n.saturating_sub(least))
+        .max(least);
     let mut changed = false;
     for (i, (key, s)) in keys.iter().zip(side.iter_mut()).enumerate() {
         let before = |(j, k): (usize, &u32)| *k < *key || (*k == *key && j < i);
@@ -127,15 +128,15 @@ fn sides<C: Compute + ?Sized>(
     centres: &[u32],
     keys: &mut [u32],
 ) {
-    let step = (BRACKET / padded).max(1);
-    let parts = rows.chunks(step.saturating_mul(padded));
+    let step = BRACKET.checked_div(padded).unwrap_or(1).max(1);
+    let parts = rows.chunks(step.saturating_mul(padded).max(1));
     for (rows, keys) in parts.zip(keys.chunks_mut(step)) {
         compute.with_fpu(&mut |fpu| fpu.call_sides(padded, rows, centres, keys));
     }
 }
 
-/// Mean of one side, in brackets over the dimensions.
-fn mean<C: Compute + ?Sized>(
+/// The mean of the rows whose byte in `side` is `which`, into `out`; nothing is done if there is none, or `out` is not a row.
+pub fn mean<C: Compute + ?Sized>(
     compute: &C,
     padded: usize,
     rows: &[u32],

@@ -20,7 +20,7 @@ mod divide;
 mod query;
 mod rotation;
 
-pub use divide::{two_means, TwoMeans};
+pub use divide::{mean, two_means, TwoMeans};
 pub use query::{Centroid, Noted, Query, QueryMemory};
 pub use rotation::Rotation;
 

@@ -65,6 +65,14 @@ pub struct Centroid {
     pub(super) values: [u32; 2],
 }
 
+impl Centroid {
+    /// Key of its Euclidean distance, whatever the metric: where a vector belongs. Not to be compared with other keys.
+    pub const fn apart(&self) -> u32 {
+        // The bits of numbers that are not negative have their order.
+        self.values[1]
+    }
+}
+
 /// Entries of a partition that a query takes an interest in.
 ///
 /// # Invariants

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A filesystem that is not mounted: the engine in this process, over a device or image
-//! file. Searching goes over all records with the same mathematics as in the kernel
-//! and gives the same answers to the last bit. Permissions are not looked at.
+//! file. Searching goes by the search tree, or over all records if they are few or not all
+//! in the tree, with the same mathematics as in the kernel. Permissions are not looked at.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, ensure, Context as _, Error, Result};
-use engine::vector::{is_live, scan, usage, Batch, ScanPos};
+use engine::vector::{is_live, scan, tree, usage, Batch, ScanPos};
 use image::in_use::{self, Use};
 use image::{Image, Mode};
 use layout::inode::{FileType, Inode};
@@ -15,7 +15,7 @@ use layout::vector::{Element, Index, Metric as DiskMetric};
 use layout::BLOCK_SIZE;
 use vector::{Candidate, Compute as _, Distance, Kind, Metric, Rank, TopK, Userspace};
 
-use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
+use super::{Access, Backend, Effort, FileRecords, NewIndex, NewRecord, Queries};
 use crate::model::{self, printable};
 
 /// Bytes of slots that are compared with all queries at a time: they should stay in
@@ -255,24 +255,19 @@ impl Backend for ImageBackend {
             rest = others;
         }
 
-        let mut buffer = vec![0; SCAN_BUFFER];
-        let mut distances = Vec::new();
-        let mut position = ScanPos::default();
-        while let Some(batch) = self
-            .image
-            .read(|io| scan(io, &index, &mut position, &mut buffer))?
-        {
-            distances.clear();
-            distances.resize(count.saturating_mul(batch.count()), Distance::INVALID);
-            let vectors = vector::Batch::new(
-                &kind,
-                batch.bytes(),
-                Batch::ELEMENTS.min(batch.bytes().len()),
-                batch.stride(),
-                batch.count(),
-            )?;
-            compute.distances(&prepared, &vectors, &mut distances)?;
-            self.collect(&batch, &distances, &mut best)?;
+        let aim = match queries.effort {
+            Effort::All => None,
+            Effort::Probes(probes) => Some(tree::Aim::Probes(probes as usize)),
+            Effort::Recall(recall) => Some(tree::Aim::Recall(recall)),
+        };
+        match aim.filter(|_| tree::is_complete(&index)) {
+            None => self.scan_all(&compute, &index, &prepared, &mut best)?,
+            Some(aim) => {
+                let vectors = queries.vectors.chunks_exact(index.vector_bytes());
+                for (query, top) in vectors.zip(&mut best) {
+                    self.search_tree(&compute, &index, query, top, (aim, k))?;
+                }
+            }
         }
         let answers: Vec<_> = best.into_iter().map(TopK::into_sorted).collect();
         let paths = self.paths(&answers)?;
@@ -311,6 +306,81 @@ impl Backend for ImageBackend {
 }
 
 impl ImageBackend {
+    /// Compares all records with all queries.
+    fn scan_all(
+        &self,
+        compute: &Userspace,
+        index: &Index,
+        queries: &vector::Queries<'_>,
+        best: &mut [TopK<'_>],
+    ) -> Result<()> {
+        let mut buffer = vec![0; SCAN_BUFFER];
+        let mut position = ScanPos::default();
+        while let Some(batch) = self
+            .image
+            .read(|io| scan(io, index, &mut position, &mut buffer))?
+        {
+            self.compare(compute, queries, &batch, best)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the nearest records of one query by the search tree. Records that live no more take places there; if the answer is short for
+    /// them, more of the tree is looked at, and at last all records.
+    fn search_tree(
+        &self,
+        compute: &Userspace,
+        index: &Index,
+        query: &[u8],
+        top: &mut TopK<'_>,
+        (aim, k): (tree::Aim, usize),
+    ) -> Result<()> {
+        let mut norms = [0];
+        let prepared = vector::Queries::prepare(compute, &kind(index)?, query, &mut norms)?;
+        let mut effort = tree::Effort::of(index, aim, k);
+        while effort.probes < index.tree.partitions as usize {
+            let mut entries = vec![Candidate::default(); k];
+            let mut found = [TopK::new(&mut entries)];
+            let mut failed = None;
+            let tree::Effort { probes, wanted } = effort;
+            self.image.nearest(index, query, probes, wanted, |batch| {
+                let done = self.compare(compute, &prepared, batch, &mut found);
+                failed = failed.take().or(done.err());
+                Ok(())
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let [found] = found;
+            if found.is_full() {
+                top.merge(&found);
+                return Ok(());
+            }
+            effort = effort.more();
+        }
+        self.scan_all(compute, index, &prepared, core::slice::from_mut(top))
+    }
+
+    /// Offers the records of a batch to the collections, by their distances to the queries.
+    fn compare(
+        &self,
+        compute: &Userspace,
+        queries: &vector::Queries<'_>,
+        batch: &Batch<'_>,
+        best: &mut [TopK<'_>],
+    ) -> Result<()> {
+        let mut distances = vec![Distance::INVALID; queries.count().saturating_mul(batch.count())];
+        let vectors = vector::Batch::new(
+            queries.kind(),
+            batch.bytes(),
+            Batch::ELEMENTS.min(batch.bytes().len()),
+            batch.stride(),
+            batch.count(),
+        )?;
+        compute.distances(queries, &vectors, &mut distances)?;
+        self.collect(batch, &distances, best)
+    }
+
     /// Offers the records of a batch to every query's collection. Whether a record
     /// lives is asked only of those that come near enough, and once.
     fn collect(

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
 use uapi::record::{PutRecord, DELETE_ALL};
-use uapi::search::{Hit, SEARCH_EXACT};
+use uapi::search::Hit;
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
 use uapi::{Delete, IndexCreate, IndexDrop, IndexInfo, Stats};
 use vector::{Distance, Isa, Kind};
@@ -213,7 +213,6 @@ impl Backend for KernelBackend {
         queries: &Queries<'_>,
     ) -> Result<Vec<Vec<model::Hit>>> {
         let name = name_field(&index.name)?;
-        let flags = if queries.exact { SEARCH_EXACT } else { 0 };
         let k = queries.k as usize;
         // There cannot be more hits than records, but k is what the request says.
         let mut hits = vec![NO_HIT; queries.count as usize * k];
@@ -228,8 +227,13 @@ impl Backend for KernelBackend {
                 counts: &mut counts,
                 paths: &mut self.paths,
             };
-            let (used, result) =
-                sys::search(self.at.as_fd(), &name, flags, queries.vectors, &mut results);
+            let (used, result) = sys::search(
+                self.at.as_fd(),
+                &name,
+                queries.effort,
+                queries.vectors,
+                &mut results,
+            );
             match result {
                 // Names may grow before the next try.
                 Err(Errno::ERANGE) if used > self.paths.len() => {

@@ -12,7 +12,9 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::Mode;
 use uapi::record::PutRecord;
-use uapi::search::{Hit, Search};
+use uapi::search::{Hit, Search, SEARCH_EXACT};
+
+use super::Effort;
 use uapi::{
     Delete, Get, IndexCreate, IndexDrop, IndexInfo, IndexList, Put, PutMany, Request, Stats,
     NAME_SIZE,
@@ -222,7 +224,7 @@ pub struct Results<'a> {
 pub fn search(
     fd: BorrowedFd<'_>,
     name: &Name,
-    flags: u32,
+    effort: Effort,
     queries: &[u8],
     results: &mut Results<'_>,
 ) -> (usize, Result<(), Errno>) {
@@ -237,7 +239,10 @@ pub fn search(
     };
     let mut request = Search {
         size: size_of::<Search>() as u32,
-        flags,
+        flags: match effort {
+            Effort::All => SEARCH_EXACT,
+            Effort::Probes(_) | Effort::Recall(_) => 0,
+        },
         name: *name,
         queries: queries.as_ptr().addr() as u64,
         query_bytes,
@@ -250,7 +255,15 @@ pub fn search(
         paths_capacity,
         paths_used: 0,
         distances: 0,
-        reserved: [0; 8],
+        probes: match effort {
+            Effort::Probes(n) => n,
+            Effort::All | Effort::Recall(_) => 0,
+        },
+        recall: match effort {
+            Effort::Recall(part) => part,
+            Effort::All | Effort::Probes(_) => 0,
+        },
+        reserved: [0; 7],
     };
     // SAFETY: `query_count` times `query_bytes` is at most the length of `queries`,
     // `query_count` times `k` at most that of `hits`, `counts` has `query_count`

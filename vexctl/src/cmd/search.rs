@@ -6,7 +6,7 @@ use uapi::search::{SEARCH_HITS_MAX, SEARCH_QUERIES_MAX};
 
 use super::rows::Rows;
 use super::{find_index, with_backend};
-use crate::backend::{Access, Queries};
+use crate::backend::{Access, Effort, Queries};
 use crate::cli::{Cli, Search};
 use crate::input::Vectors;
 use crate::model::{self, Answer};
@@ -18,6 +18,11 @@ use crate::output;
 /// What could not be done, and why.
 pub fn run(cli: &Cli, args: &Search) -> Result<()> {
     let npy = &args.npy;
+    let effort = match (args.exact, args.probes) {
+        (true, _) => Effort::All,
+        (false, Some(probes)) => Effort::Probes(probes),
+        (false, None) => Effort::Recall(args.recall),
+    };
     let mut rows = Vectors::open(npy)?;
     let report = with_backend(cli, &args.index.path, Access::Read, |backend| {
         let index = find_index(backend, &args.index.name)?;
@@ -41,7 +46,7 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
                 vectors: &vectors,
                 count,
                 k: args.k,
-                exact: args.exact,
+                effort,
             };
             let answers = backend.search(&index, &queries)?;
             report.queries.extend(

@@ -481,7 +481,7 @@ fn what_a_crash_left_of_a_truncation_is_finished_at_the_next_mount() {
     let mut put = |fs: &mut MemFs, label| {
         fs.with(|cx| {
             let mut i = inode::load(cx.io, f)?;
-            vector::put(cx, &mut i, &mut index, label, 0, &[0; 8])?;
+            vector::put(cx, &mut i, &mut index, label, 0, &[0; 8], None)?;
             inode::store(cx, &i)
         })
         .unwrap();

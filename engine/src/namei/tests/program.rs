@@ -355,7 +355,15 @@ impl Program {
                     let mut inode = inode::load(cx.io, ino)?;
                     let mut index = vector::load(cx.io, id)?;
                     for l in start..start + u64::from(n) {
-                        vector::put(cx, &mut inode, &mut index, l, 0, &[0; DIM as usize * 4])?;
+                        vector::put(
+                            cx,
+                            &mut inode,
+                            &mut index,
+                            l,
+                            0,
+                            &[0; DIM as usize * 4],
+                            None,
+                        )?;
                     }
                     inode::store(cx, &inode)
                 });

@@ -2,6 +2,7 @@
 //! The part of pass 6 that reads segments: every header against its reference, every slot in use against the record that leads to it, every
 //! free slot for having been erased.
 
+use super::tree::Located;
 use super::{orphan_numbers, Found, Record};
 use crate::check::Check;
 use crate::inodes::Known;
@@ -11,7 +12,8 @@ use image::checksum::crc32;
 use layout::block::{read_header, BlockKind};
 use layout::ino;
 use layout::segment::{
-    slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET, SLOT_HEADER,
+    location, slot_area_blocks, slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET,
+    BLOCK_LOCATIONS, SLOT_HEADER,
 };
 use layout::vector::{Index, SegmentRef};
 use layout::{Block, BLOCK_SIZE};
@@ -43,9 +45,15 @@ pub fn run(check: &mut Check<'_>, found: &mut Found) -> HashMap<u64, u64> {
             id,
             number,
             at,
+            located: None,
         };
         match found.indexes.get(&id).copied() {
-            Some(index) => found.lost |= !segment.run(&index, &rest[..own]),
+            Some(index) => {
+                found.lost |= !segment.run(&index, &rest[..own]);
+                if let Some(located) = segment.located.take() {
+                    found.located.insert((id, at.start), located);
+                }
+            }
             None => {
                 segment.claim();
                 found.lost = true;
@@ -94,6 +102,8 @@ struct Segment<'a, 'b> {
     id: u32,
     number: u32,
     at: SegmentRef,
+    /// For the search tree, once read.
+    located: Option<Located>,
 }
 
 impl Segment<'_, '_> {
@@ -144,7 +154,43 @@ impl Segment<'_, '_> {
             let what = format!("{} free slots, not {free}", self.at.free);
             self.report(Code::SegmentDiffers, &what);
         }
+        self.locations(index, &data, &header);
         self.slots(index, &data, &header, records) && free == self.at.free
+    }
+
+    /// Reads the locations and holds them to the slot bitmap.
+    fn locations(&mut self, index: &Index, head: &Block, header: &SegmentHeader) {
+        let area = slot_area_blocks(header.slots, header.slot_size);
+        let first = self.at.start + 1 + area;
+        let mut locations = Vec::new();
+        for n in 0..u64::from(header.located) {
+            let block = match self.check.reader.block(first + n, BlockKind::Locations) {
+                Ok(block) => block,
+                Err(why) => return self.report(Code::LocationsBad, &why.to_string()),
+            };
+            let owner = read_header(&block, BlockKind::Locations).map_or(0, |h| h.owner);
+            if owner != u64::from(self.id) {
+                return self.report(Code::LocationsBad, "of another index");
+            }
+            locations.extend((0..BLOCK_LOCATIONS).map(|n| location(&block, n).unwrap_or(0)));
+        }
+        locations.resize(locations.len().max(header.slots as usize), 0);
+        let used: Vec<bool> = (0..locations.len())
+            .map(|slot| {
+                slot < header.slots as usize
+                    && head[BITMAP_OFFSET + slot / 8] & (1 << (slot % 8)) != 0
+            })
+            .collect();
+        for (slot, leaf) in locations.iter().enumerate() {
+            if *leaf != 0 && !used[slot] && !index.dropping {
+                self.report(Code::LocationsBad, &format!("slot {slot} is free"));
+            }
+        }
+        self.located = Some(Located {
+            size: header.slot_size as usize,
+            used,
+            locations,
+        });
     }
 
     fn slots(

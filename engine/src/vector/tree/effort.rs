@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How much of a search tree is looked at for the recall that somebody wants. Pure numbers; what a search really missed, only a comparison with an exact one tells.
+
+use layout::vector::Index;
+
+/// What a caller wants of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// So many leaves looked at; at least one is.
+    Probes(usize),
+    /// This part of the nearest records found, in ten thousandths.
+    Recall(u32),
+}
+
+/// How much is done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Leaves that are looked at.
+    pub probes: usize,
+    /// Records whose exact distances are computed, at most.
+    pub wanted: usize,
+}
+
+/// Leaves in hundredths of the root of the number of partitions, by recall. Measured on data that has no more clusters than partitions, and
+/// on the cautious side.
+const BY_RECALL: [(u32, u32); 7] = [
+    (5_000, 40),
+    (9_000, 80),
+    (9_500, 130),
+    (9_800, 220),
+    (9_900, 320),
+    (9_950, 450),
+    (10_000, 1_200),
+];
+/// Leaves that are looked at at least, where a recall is wanted.
+const LEAST: usize = 4;
+/// Hits for each of which one leaf more is looked at.
+const HITS: usize = 16;
+
+impl Effort {
+    /// For the `k` nearest records of an index.
+    pub fn of(index: &Index, aim: Aim, k: usize) -> Effort {
+        let probes = match aim {
+            Aim::Probes(probes) => probes.max(1),
+            Aim::Recall(recall) => {
+                let root = u64::from(index.tree.partitions)
+                    .saturating_mul(10_000)
+                    .isqrt();
+                let scaled = root.saturating_mul(hundredths(recall)).div_ceil(10_000);
+                usize::try_from(scaled)
+                    .unwrap_or(usize::MAX)
+                    .max(LEAST)
+                    .saturating_add(k / HITS)
+            }
+        };
+        Effort {
+            probes,
+            // Estimates are not exact, and some records are not for everybody.
+            wanted: k.saturating_add(k / 4).saturating_add(16),
+        }
+    }
+
+    /// Four times as much.
+    pub fn more(self) -> Effort {
+        Effort {
+            probes: self.probes.saturating_mul(4),
+            wanted: self.wanted.saturating_mul(4),
+        }
+    }
+}
+
+/// The table's value for a recall, between two entries by their straight line.
+fn hundredths(recall: u32) -> u64 {
+    let mut before = (0, 0);
+    for next in BY_RECALL {
+        if recall <= next.0 {
+            let (width, height) = (
+                next.0.saturating_sub(before.0),
+                next.1.saturating_sub(before.1),
+            );
+            let part = height
+                .saturating_mul(recall.saturating_sub(before.0))
+                .checked_div(width)
+                .unwrap_or(0);
+            return u64::from(before.1.saturating_add(part));
+        }
+        before = next;
+    }
+    u64::from(before.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_recall_takes_more_leaves() {
+        let mut last = 0;
+        for recall in (0..=10_000).step_by(50) {
+            let now = hundredths(recall);
+            assert!(now >= last, "{recall}: {now} after {last}");
+            last = now;
+        }
+        assert_eq!(hundredths(9_500), 130);
+        assert_eq!(hundredths(9_000), 80);
+        assert_eq!(hundredths(u32::MAX), 1_200);
+    }
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Finding the records that are probably nearest to a query: a beam through the levels, then the leaves that seem nearest, one partition in a step; at last
+//! the records themselves, for their exact distances, which somebody else computes. It may not know who may see what.
+//!
+//! Between two steps the index may change. Records put, removed or overwritten meanwhile may be found or not, as in a scan; when partitions or
+//! segments come or go, which `changes` of the index tells, the search begins anew, for what it remembers may lead nowhere. Whoever wants it to come
+//! to an end beside a busy writer takes more steps in one hold of the lock.
+
+use super::memory::{part, prepare, rotate};
+use super::node::Node;
+use super::shape;
+use crate::error::{Error, Result};
+use crate::io::ReadBlocks;
+use crate::vector::scan::Batch;
+use crate::vector::segment::{self, SlotReader};
+use ::vector::ann::{Noted, Query, QueryMemory, Rotation, NO_LIMIT};
+use ::vector::Compute;
+use layout::partition::{referred_record, Shape};
+use layout::segment::slot_size;
+use layout::vector::Index;
+
+/// Something that was found: a partition to be looked at, or a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Near {
+    /// Estimate of its distance; smaller is nearer.
+    pub key: u32,
+    /// First block of a partition, or reference of a record.
+    pub what: u64,
+}
+
+/// Memory of a search; lengths as said, or longer.
+#[derive(Debug)]
+pub struct SearchMemory<'m> {
+    /// As [`super::Lengths`] says.
+    pub signs: &'m mut [u16],
+    /// As [`super::Lengths`] says.
+    pub rotated: &'m mut [u32],
+    /// As [`super::Lengths`] says.
+    pub table: &'m mut [u8],
+    /// As [`super::Lengths`] says.
+    pub bytes: &'m mut [u8],
+    /// Partitions to be looked at: [`Search::partitions`] of the probes.
+    pub partitions: &'m mut [Near],
+    /// Records: as many as are wanted.
+    pub found: &'m mut [Near],
+    /// Entries that the query takes an interest in.
+    pub noted: &'m mut Noted,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to do.
+    More,
+    /// The records are found; now [`Search::fetch`] gives them.
+    Done,
+}
+
+/// What [`Search::fetch`] gave.
+#[derive(Clone, Copy, Debug)]
+pub enum Fetched<'a> {
+    /// Records, in no order.
+    Batch(Batch<'a>),
+    /// There are no more.
+    Done,
+    /// The index changed: what was fetched before is not all, or not the best. The search begins anew with the next step.
+    Changed,
+}
+
+/// A list of the nearest.
+///
+/// # Invariants
+/// The first `len` of `items` ascend.
+#[derive(Debug)]
+struct Nearest<'m> {
+    items: &'m mut [Near],
+    len: usize,
+}
+
+impl Nearest<'_> {
+    /// The greatest key that is still of interest, less one.
+    fn limit(&self) -> u32 {
+        match self.items.last() {
+            Some(last) if self.len == self.items.len() => last.key,
+            _ => NO_LIMIT,
+        }
+    }
+
+    /// Takes something in, if it is near enough.
+    fn offer(&mut self, new: Near) {
+        let (at, room) = {
+            let list = self.items.get(..self.len).unwrap_or(&[]);
+            (list.partition_point(|n| *n <= new), self.items.len())
+        };
+        if at >= room {
+            return;
+        }
+        self.len = self.len.saturating_add(1).min(room);
+        if let Some(tail) = self.items.get_mut(at..self.len) {
+            let mut moved = new;
+            for place in tail {
+                core::mem::swap(place, &mut moved);
+            }
+        }
+    }
+
+    fn get(&self, n: usize) -> Option<Near> {
+        self.items.get(..self.len)?.get(n).copied()
+    }
+}
+
+/// A search of one query.
+#[derive(Debug)]
+pub struct Search<'m> {
+    id: u32,
+    shape: Shape,
+    query: Query<'m>,
+    noted: &'m mut Noted,
+    /// Leaves looked at.
+    probes: usize,
+    /// Partitions of the present level.
+    level: Nearest<'m>,
+    /// Those of the next level.
+    below: Nearest<'m>,
+    /// Records.
+    found: Nearest<'m>,
+    /// How many of the present level were looked at.
+    at: usize,
+    /// How many records were fetched.
+    fetched: usize,
+    /// The present level.
+    height: u8,
+    /// `changes` of the index when it began; `None`: to begin.
+    changes: Option<u64>,
+    /// Partitions looked at in all.
+    seen: u64,
+}
+
+/// At least this many partitions of every level above the leaves are looked at.
+const LEAST: usize = 4;
+/// So many times fewer partitions of a level are looked at than of the one below.
+const NARROW: u32 = 2;
+
+impl<'m> Search<'m> {
+    /// Length of [`SearchMemory::partitions`] for that many leaves.
+    pub const fn partitions(probes: usize) -> usize {
+        let most = if probes < LEAST { LEAST } else { probes };
+        most.saturating_mul(2)
+    }
+
+    /// Begins a search for the records nearest to `vector`, elements as the index has them, which the caller has validated. `probes` leaves are looked
+    /// at, at least one; as many records are wanted as [`SearchMemory::found`] has room for.
+    ///
+    /// Errors: [`Error::Range`] if `vector` is not one of the index; [`Error::Internal`] if the memory is too small.
+    pub fn new(
+        compute: &dyn Compute,
+        index: &Index,
+        vector: &[u8],
+        probes: usize,
+        memory: SearchMemory<'m>,
+    ) -> Result<Search<'m>> {
+        if vector.len() != index.vector_bytes() {
+            return Err(Error::Range("vector of the wrong length for its index"));
+        }
+        let shape = shape(index)?;
+        let rotated = part(memory.rotated, shape.padded())?;
+        rotate(compute, index, &shape, memory.signs, vector, rotated)?;
+        let query = prepare(compute, index, &shape, rotated, memory.table, memory.bytes)?;
+        let probes = probes.max(1);
+        let lists = part(memory.partitions, Self::partitions(probes))?;
+        let half = lists.len() / 2;
+        let (level, below) = lists
+            .split_at_mut_checked(half)
+            .ok_or(Error::Internal("a list without a half"))?;
+        let list = |items| Nearest { items, len: 0 };
+        Ok(Search {
+            id: index.id,
+            shape,
+            query,
+            noted: memory.noted,
+            probes,
+            level: list(level),
+            below: list(below),
+            found: list(memory.found),
+            at: 0,
+            fetched: 0,
+            height: 0,
+            changes: None,
+            seen: 0,
+        })
+    }
+
+    /// Entries of [`SearchMemory`]'s `signs`, `rotated`, `table` and `bytes` for an index.
+    ///
+    /// Errors: [`Error::Internal`] for a dimension that no index has.
+    pub fn lengths(index: &Index) -> Result<(usize, [usize; 3])> {
+        let shape = shape(index)?;
+        Ok((Rotation::memory(&shape), QueryMemory::lengths(&shape)))
+    }
+
+    /// Partitions looked at.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// How many partitions of a level are looked at.
+    fn width(&self, level: u8) -> usize {
+        let shift = NARROW.saturating_mul(u32::from(level));
+        let width = self.probes.checked_shr(shift).unwrap_or(0);
+        if level == 0 {
+            self.probes
+        } else {
+            width.max(LEAST)
+        }
+    }
+
+    fn begin(&mut self, index: &Index) {
+        self.changes = Some(index.tree.changes);
+        self.height = index.tree.height.saturating_sub(1);
+        self.at = 0;
+        self.fetched = 0;
+        self.below.len = 0;
+        self.found.len = 0;
+        self.level.len = 0;
+        if index.tree.root != 0 {
+            self.level.offer(Near {
+                key: 0,
+                what: index.tree.root,
+            });
+        }
+    }
+
+    /// Looks at the next partition. `index` was just loaded.
+    ///
+    /// Errors: [`Error::Internal`] if it is another index; [`Error::Corrupt`], [`Error::Io`].
+    pub fn step<R: ReadBlocks>(
+        &mut self,
+        io: &R,
+        compute: &dyn Compute,
+        index: &Index,
+    ) -> Result<Progress> {
+        if index.id != self.id {
+            return Err(Error::Internal("search goes on in another index"));
+        }
+        if self.changes != Some(index.tree.changes) {
+            self.begin(index);
+        }
+        let Some(next) = self
+            .level
+            .get(self.at)
+            .filter(|_| self.at < self.width(self.height))
+        else {
+            if self.height == 0 {
+                return Ok(Progress::Done);
+            }
+            // The next level becomes the present one.
+            core::mem::swap(&mut self.level, &mut self.below);
+            self.below.len = 0;
+            self.at = 0;
+            self.height = self.height.saturating_sub(1);
+            return Ok(Progress::More);
+        };
+        self.at = self.at.saturating_add(1);
+        self.seen = self.seen.saturating_add(1);
+        let mut node = Node::closed(index, &self.shape);
+        node.open(io, next.what, self.height)?;
+        let leaf = self.height == 0;
+        let (limit, wanted) = if leaf {
+            (self.found.limit(), self.found.items.len())
+        } else {
+            (NO_LIMIT, usize::MAX)
+        };
+        node.probe(io, compute, &self.query, limit, wanted, self.noted)?;
+        let width = self.width(self.height.saturating_sub(1));
+        for (entry, key) in self.noted.iter() {
+            if leaf {
+                if key < self.found.limit() {
+                    let what = node.reference(entry)?;
+                    self.found.offer(Near { key, what });
+                }
+            } else {
+                let what = node.child(entry)?;
+                self.below.offer(Near { key, what });
+                self.below.len = self.below.len.min(width);
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    /// Copies the next records that were found into `buf`, after [`Progress::Done`], nearest by estimate first. `index` was just loaded.
+    ///
+    /// Errors: [`Error::BufferTooSmall`] if `buf` holds not even one slot; [`Error::Corrupt`], [`Error::Io`].
+    pub fn fetch<'b, R: ReadBlocks>(
+        &mut self,
+        io: &R,
+        index: &Index,
+        buf: &'b mut [u8],
+    ) -> Result<Fetched<'b>> {
+        if index.id != self.id || self.changes != Some(index.tree.changes) {
+            self.changes = None;
+            return Ok(Fetched::Changed);
+        }
+        let stride = slot_size(index.vector_bytes());
+        if buf.len() < stride {
+            return Err(Error::BufferTooSmall);
+        }
+        if self.fetched >= self.found.len {
+            return Ok(Fetched::Done);
+        }
+        let mut count = 0usize;
+        let mut places = buf.chunks_exact_mut(stride.max(1));
+        let mut place = places.next();
+        while let Some(into) = place.take() {
+            let Some(near) = self.found.get(self.fetched) else {
+                break;
+            };
+            self.fetched = self.fetched.saturating_add(1);
+            let (start, slot) = referred_record(near.what);
+            let segment = segment::at_block(io, index, start)?;
+            let (bits, h) = segment.header(io)?;
+            if slot >= h.slots || !segment::is_used(&bits, slot) {
+                // Removed since.
+                place = Some(into);
+                continue;
+            }
+            SlotReader::new(io, &segment).whole(slot, into)?;
+            count = count.saturating_add(1);
+            place = places.next();
+        }
+        Batch::new(buf, stride, count).map(Fetched::Batch)
+    }
+}
