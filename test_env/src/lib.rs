@@ -28,6 +28,7 @@ pub mod project;
 pub mod protocol;
 pub mod report;
 pub mod rootfs;
+pub mod stack;
 pub mod suite;
 pub mod suites;
 pub mod sys;

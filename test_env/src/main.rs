@@ -17,7 +17,8 @@ use test_env::report::Count;
 use test_env::suites::{self, Request, Suite};
 use test_env::uml::Flavour;
 use test_env::{
-    bench_kernel, check, demo, dkms, guest, host, matrix, module, nightly, packer, tools, vendor,
+    bench_kernel, check, demo, dkms, guest, host, matrix, module, nightly, packer, stack, tools,
+    vendor,
 };
 
 /// Kernels, guests and test runs for VexFS.
@@ -49,6 +50,8 @@ enum Task {
         #[arg(long)]
         max: Option<usize>,
     },
+    /// Show how much of the kernel's stack the module takes; fail if it is too much
+    Stack,
     /// Print where the kernel's build root, headers, source and image are
     Env,
     /// Run the tests: the workspace's and those in guests
@@ -192,6 +195,13 @@ fn perform(task: Task) -> Result<ExitCode> {
             module::build(&kernel)?;
             let count = module::print_panics(&kernel)?;
             if max.is_some_and(|max| count > max) {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Task::Stack => {
+            let kernel = kernel()?;
+            module::build(&kernel)?;
+            if !stack::print(&kernel)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -56,6 +56,9 @@ pub fn run(context: &Context, report: &Report) {
         return;
     }
     report.passed("module_and_tools_build");
+    if filesystem() == "vexfs" {
+        judge_module(context, report);
+    }
     limits::run(context, report);
     // What takes longest comes first.
     let mut work: Vec<Work> = Vec::new();
@@ -106,6 +109,30 @@ fn side_by_side(work: Vec<Work>) {
 type Work<'a> = Box<dyn FnOnce() + Send + 'a>;
 
 /// Makes everything that the scripts use visible in the guests.
+/// What the module's machine code says of it: it cannot panic, and it does not take too much of a stack. Of the stock kernel's x86-64 code.
+fn judge_module(context: &Context, report: &Report) {
+    let kernel = context.setup.kernel();
+    match crate::module::panics(kernel) {
+        Ok((symbols, _)) if symbols.is_empty() => report.passed("module_cannot_panic"),
+        Ok((symbols, paths)) => {
+            let callers: Vec<_> = paths.iter().map(|path| path.caller.as_str()).collect();
+            report.failed(
+                "module_cannot_panic",
+                &format!("{symbols:?}, from {}", callers.join(", ")),
+            );
+        }
+        Err(error) => report.failed("module_cannot_panic", &format!("{error:#}")),
+    }
+    match crate::stack::chains(kernel) {
+        Ok(chains) => match chains.first() {
+            Some(chain) if chain.bytes <= crate::stack::LIMIT => report.passed("module_stack"),
+            Some(chain) => report.failed("module_stack", &format!("{chain:?}")),
+            None => report.failed("module_stack", "no function in the module"),
+        },
+        Err(error) => report.failed("module_stack", &format!("{error:#}")),
+    }
+}
+
 fn share(context: &Context) -> Result<()> {
     let setup = &context.setup;
     // To try the scripts themselves on a file system of the stock kernel.
