@@ -167,6 +167,28 @@ struct vexfs_hit {
 	__u32 reserved0;
 };
 
+#define VEXFS_FILTER_LABEL 1 /* label_min <= label <= label_max */
+#define VEXFS_FILTER_TAG 2 /* (tag & tag_mask) == tag_value */
+#define VEXFS_FILTER_UID 4
+#define VEXFS_FILTER_MTIME 8 /* mtime_min <= seconds <= mtime_max */
+#define VEXFS_FILTER_SUBTREE 16 /* below the folder that is open as subtree */
+#define VEXFS_FILTER_DISTANCE 32 /* distance <= distance_max */
+
+struct vexfs_filter {
+	__u32 size;
+	__u32 conditions; /* VEXFS_FILTER_* that a hit must meet, or-ed */
+	__u64 label_min;
+	__u64 label_max;
+	__u64 tag_mask;
+	__u64 tag_value;
+	__u32 uid;
+	__s32 subtree;
+	__s64 mtime_min;
+	__s64 mtime_max;
+	__u64 distance_max; /* the bits of a double */
+	__u64 reserved[4];
+};
+
 struct vexfs_search {
 	__u32 size;
 	__u32 flags;
@@ -184,7 +206,8 @@ struct vexfs_search {
 	__u64 distances; /* out: distances computed */
 	__u32 probes; /* leaves to look at; 0: as recall needs */
 	__u32 recall; /* aimed at, in 1/10000; 0: VEXFS_SEARCH_RECALL */
-	__u64 reserved[7];
+	__u64 filter; /* const struct vexfs_filter *, or 0 */
+	__u64 reserved[6];
 };
 
 #define VEXFS_ISA_PORTABLE 0

@@ -3,12 +3,14 @@
 //!
 //! | module | responsibility |
 //! |---|---|
+//! | [`filter`] | conditions that hits must meet |
 //! | [`near`] | the search tree's candidates for one query |
 //! | [`pass`] | comparing; all records of an index against all queries |
 //! | [`rounds`] | what is tried after what, until every query has its hits |
 //! | [`visible`] | liveness, permissions, paths |
 //! | [`table`] | hash table for verdicts |
 
+mod filter;
 mod near;
 mod pass;
 mod rounds;
@@ -19,6 +21,7 @@ use super::ioctl::{self, request, rights, Right};
 use super::VexFs;
 use crate::vfs::{code, FileRef, IoctlArg, Result};
 use engine::vector::tree::Aim;
+use filter::Conditions;
 use rounds::{Rounds, Wanted};
 use uapi::search::{SEARCH_EXACT, SEARCH_RECALL};
 use uapi::Search;
@@ -47,8 +50,9 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     };
     let mut queries = request::buffer(wanted.count.saturating_mul(index.vector_bytes()))?;
     request::copy_in(s.queries, 0, &mut queries)?;
-    let visible = Visible::new(file, s.paths, s.paths_capacity)?;
-    let mut rounds = Rounds::new(sb, &index, &queries, wanted, visible)?;
+    let filter = Conditions::read(sb, s.filter)?;
+    let visible = Visible::new(file, s.paths, s.paths_capacity, &filter)?;
+    let mut rounds = Rounds::new(sb, &index, &queries, wanted, &filter, visible)?;
     rounds.run()?;
     let counters = sb.mount().counters();
     counters.queries.add(wanted.count as u64);

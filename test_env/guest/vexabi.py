@@ -43,7 +43,8 @@ PUT = (WRITE, 4, struct.Struct("=II64sQQQII16x"))
 PUT_MANY = (READ_WRITE, 5, struct.Struct("=II64sQQIIII16x"))
 GET = (READ_WRITE, 6, struct.Struct("=II64sQQQII16x"))
 DELETE = (READ_WRITE, 7, struct.Struct("=II64sQQ16x"))
-SEARCH = (READ_WRITE, 8, struct.Struct("=II64sQIIIIQQQIIQII56x"))
+SEARCH = (READ_WRITE, 8, struct.Struct("=II64sQIIIIQQQIIQIIQ48x"))
+FILTER = struct.Struct("=IIQQQQIiqqd32x")
 STATS = (READ_WRITE, 9, struct.Struct("=IIIIQQQQQQQQ48x"))
 PUT_RECORD = struct.Struct("=QQiI")
 HIT = struct.Struct("=QQQdIIII")
@@ -159,19 +160,46 @@ def delete(path, name, label=0, flags=0):
     return on(path, DELETE, *fields, writing=True, flags=flags)[2]
 
 
-def search(path, name, queries, k, paths_capacity=None, exact=True, probes=0, recall=0):
+def make_filter(**conditions):
+    """A filter: label=(min, max), tag=(mask, value), uid=, mtime=(min, max), subtree=descriptor, distance=."""
+    names = ("label", "tag", "uid", "mtime", "subtree", "distance")
+    met = sum(1 << names.index(name) for name in conditions)
+    return FILTER.pack(
+        FILTER.size,
+        met,
+        *conditions.get("label", (0, 0)),
+        *conditions.get("tag", (0, 0)),
+        conditions.get("uid", 0),
+        conditions.get("subtree", 0),
+        *conditions.get("mtime", (0, 0)),
+        conditions.get("distance", 0.0),
+    )
+
+
+def search(
+    path,
+    name,
+    queries,
+    k,
+    paths_capacity=None,
+    exact=True,
+    probes=0,
+    recall=0,
+    only=b"",
+):
     """For every row of `queries` the list of its hits, nearest first."""
     count, dim = queries.shape
     data, data_address = memory(queries.tobytes())
     hits, hits_address = memory(bytes(count * k * HIT.size))
     counts, counts_address = memory(bytes(count * 4))
+    only, only_address = memory(only) if only else (None, 0)
     if paths_capacity is None:
         paths_capacity = min(count * k * 4096, 64 << 20)
     paths, paths_address = memory(bytes(paths_capacity))
     fields = (
         *(name_field(name), data_address, dim * queries.itemsize, count, k, HIT.size),
         *(hits_address, counts_address, paths_address, paths_capacity, 0, 0),
-        *(probes, recall),
+        *(probes, recall, only_address),
     )
     flags = SEARCH_EXACT if exact else 0
     paths_used = on(path, SEARCH, *fields, flags=flags)[10]
@@ -186,7 +214,7 @@ def search(path, name, queries, k, paths_capacity=None, exact=True, probes=0, re
             )
             hit_path = os.fsdecode(text[start : start + length])
             answers[-1].append(Hit(inode, label, tag, distance, generation, hit_path))
-    del data, paths
+    del data, paths, only
     return answers
 
 

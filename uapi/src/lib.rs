@@ -14,6 +14,7 @@
 //! | [`index`] | create, list, describe and drop an index |
 //! | [`record`] | put, get and delete the records of a file |
 //! | [`search`] | queries and hits |
+//! | [`filter`] | conditions that hits must meet |
 //! | [`stats`] | counters |
 //!
 //! # Conventions
@@ -45,6 +46,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod filter;
 pub mod index;
 pub mod ioctl;
 pub mod name;
@@ -53,6 +55,7 @@ pub mod request;
 pub mod search;
 pub mod stats;
 
+pub use filter::Filter;
 pub use index::{IndexCreate, IndexDrop, IndexInfo, IndexList};
 pub use name::{parse_name, NAME_SIZE};
 pub use record::{Delete, Get, Put, PutMany, PutRecord};

@@ -85,8 +85,10 @@ pub struct Search {
     /// The part of the `k` nearest records that is to be found, in ten thousandths: an
     /// aim, not a promise. 0: [`SEARCH_RECALL`].
     pub recall: u32,
-    /// Zero. Later: range limit and filters.
-    pub reserved: [u64; 7],
+    /// Address of a [`crate::Filter`]; 0: none.
+    pub filter: u64,
+    /// Zero.
+    pub reserved: [u64; 6],
 }
 
 impl Request for Search {

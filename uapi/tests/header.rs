@@ -7,6 +7,9 @@ use std::io::Write;
 use std::mem::{offset_of, size_of};
 use std::process::{Command, Stdio};
 
+use uapi::filter::{
+    FILTER_DISTANCE, FILTER_LABEL, FILTER_MTIME, FILTER_SUBTREE, FILTER_TAG, FILTER_UID,
+};
 use uapi::record::{DELETE_ALL, GET_NEXT, PUT_EXCL, PUT_MANY_MAX, THIS_FILE};
 use uapi::search::{
     SEARCH_EXACT, SEARCH_HITS_MAX, SEARCH_K_MAX, SEARCH_QUERIES_MAX, SEARCH_RECALL,
@@ -51,7 +54,8 @@ fn structures() -> String {
         structure!("vexfs_get", Get, size flags name label tag vector capacity vector_bytes reserved),
         structure!("vexfs_delete", Delete, size flags name label deleted reserved),
         structure!("vexfs_hit", Hit, inode label tag distance generation path_offset path_len reserved0),
-        structure!("vexfs_search", Search, size flags name queries query_bytes query_count k hit_size hits counts paths paths_capacity paths_used distances probes recall reserved),
+        structure!("vexfs_search", Search, size flags name queries query_bytes query_count k hit_size hits counts paths paths_capacity paths_used distances probes recall filter reserved),
+        structure!("vexfs_filter", Filter, size conditions label_min label_max tag_mask tag_value uid subtree mtime_min mtime_max distance_max reserved),
         structure!("vexfs_stats", Stats, size flags isa indexes records segments slots bytes queries distances puts deletes reserved),
     ]
     .concat()
@@ -75,6 +79,12 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_THIS_FILE", THIS_FILE.into()),
         ("VEXFS_GET_NEXT", GET_NEXT.into()),
         ("VEXFS_DELETE_ALL", DELETE_ALL.into()),
+        ("VEXFS_FILTER_LABEL", FILTER_LABEL.into()),
+        ("VEXFS_FILTER_TAG", FILTER_TAG.into()),
+        ("VEXFS_FILTER_UID", FILTER_UID.into()),
+        ("VEXFS_FILTER_MTIME", FILTER_MTIME.into()),
+        ("VEXFS_FILTER_SUBTREE", FILTER_SUBTREE.into()),
+        ("VEXFS_FILTER_DISTANCE", FILTER_DISTANCE.into()),
         ("VEXFS_SEARCH_EXACT", SEARCH_EXACT.into()),
         ("VEXFS_SEARCH_K_MAX", SEARCH_K_MAX.into()),
         ("VEXFS_SEARCH_QUERIES_MAX", SEARCH_QUERIES_MAX.into()),

@@ -3,6 +3,7 @@
 
 use std::mem::size_of;
 
+use uapi::filter::{FILTER_DISTANCE, FILTER_LABEL, FILTER_MTIME, FILTER_TAG, FILTER_UID};
 use uapi::name::name_field;
 use uapi::record::{DELETE_ALL, PUT_MANY_MAX, THIS_FILE};
 use uapi::request::{bytes_to_copy, SIZE_MAX};
@@ -107,7 +108,7 @@ fn sizes_flags_and_reserved_fields() {
     common(put_many(), 104);
     common(blank::<Get>(true), 104);
     common(blank::<Delete>(true), 88);
-    common(search(), 144);
+    common(search(), 152);
     common(blank::<Stats>(false), 80);
 }
 
@@ -366,4 +367,62 @@ fn errors_have_numbers() {
         assert_eq!(error.errno(), 22);
         assert!(!error.to_string().is_empty());
     }
+}
+
+#[test]
+fn filters() {
+    let good = Filter {
+        size: size_of::<Filter>() as u32,
+        conditions: FILTER_LABEL | FILTER_TAG | FILTER_UID | FILTER_MTIME,
+        label_min: 5,
+        label_max: 9,
+        tag_mask: 0xf0,
+        tag_value: 0x20,
+        uid: 7,
+        mtime_min: -3,
+        mtime_max: 3,
+        subtree: 0,
+        distance_max: 0,
+        reserved: [0; 4],
+    };
+    assert_eq!(good.check(), Ok(()));
+    for (label, tag, expected) in [
+        (5, 0x20, true),
+        (9, 0xf2f, true),
+        (4, 0x20, false),
+        (10, 0x20, false),
+        (6, 0x30, false),
+    ] {
+        assert_eq!(good.admits(label, tag), expected, "{label} {tag:#x}");
+    }
+    for (uid, mtime, expected) in [(7, -3, true), (7, 3, true), (7, 4, false), (8, 0, false)] {
+        assert_eq!(good.admits_file(uid, mtime), expected, "{uid} {mtime}");
+    }
+    assert!(good.asks_files());
+    let none = Filter {
+        conditions: 0,
+        ..good
+    };
+    assert!(none.admits(0, 0) && none.admits_file(0, 0) && !none.asks_files());
+    let bad = |change: fn(&mut Filter)| {
+        let mut filter = good;
+        change(&mut filter);
+        filter.check().unwrap_err()
+    };
+    assert_eq!(bad(|f| f.size -= 8), BadRequest::Size);
+    assert_eq!(bad(|f| f.size += 8), BadRequest::TooNew);
+    assert_eq!(bad(|f| f.conditions = 64), BadRequest::Flags);
+    assert_eq!(bad(|f| f.reserved[3] = 1), BadRequest::Reserved);
+    assert_eq!(bad(|f| f.tag_value = 1), BadRequest::Range);
+    let range = |distance: f64| {
+        Filter {
+            conditions: FILTER_DISTANCE,
+            distance_max: distance.to_bits(),
+            ..good
+        }
+        .check()
+    };
+    assert_eq!(range(-1.5), Ok(()));
+    assert_eq!(range(f64::INFINITY), Ok(()));
+    assert_eq!(range(f64::NAN), Err(BadRequest::Range));
 }

@@ -8,6 +8,7 @@
 //! | [`image`] | a device or image file that is not mounted |
 //! | `sys` | the ioctl itself, and all the unsafe code there is |
 
+mod conditions;
 pub mod image;
 pub mod kernel;
 mod sys;
@@ -75,6 +76,61 @@ pub struct Queries<'a> {
     pub k: u32,
     /// How much is done to miss none.
     pub effort: Effort,
+    /// What hits must meet.
+    pub filter: &'a Filter,
+}
+
+/// Conditions that a hit must meet; those that are `None` it need not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Smallest and greatest label.
+    pub labels: Option<(u64, u64)>,
+    /// Bits of the tag that matter, and what they must be.
+    pub tag: Option<(u64, u64)>,
+    /// Owner of the file.
+    pub uid: Option<u32>,
+    /// Earliest and latest modification of the file, in seconds since 1970.
+    pub modified: Option<(i64, i64)>,
+    /// A folder, from the path that the filesystem was opened at.
+    pub within: Option<PathBuf>,
+    /// Greatest distance.
+    pub distance: Option<f64>,
+}
+
+impl Filter {
+    /// As the kernel takes it; `subtree` is the open folder.
+    #[must_use]
+    pub fn request(&self, subtree: i32) -> uapi::Filter {
+        use uapi::filter::{
+            FILTER_DISTANCE, FILTER_LABEL, FILTER_MTIME, FILTER_SUBTREE, FILTER_TAG, FILTER_UID,
+        };
+        let given = [
+            (self.labels.is_some(), FILTER_LABEL),
+            (self.tag.is_some(), FILTER_TAG),
+            (self.uid.is_some(), FILTER_UID),
+            (self.modified.is_some(), FILTER_MTIME),
+            (self.within.is_some(), FILTER_SUBTREE),
+            (self.distance.is_some(), FILTER_DISTANCE),
+        ];
+        let conditions = given.iter().filter(|(given, _)| *given);
+        let (label_min, label_max) = self.labels.unwrap_or_default();
+        let (tag_mask, tag_value) = self.tag.unwrap_or_default();
+        let (mtime_min, mtime_max) = self.modified.unwrap_or_default();
+        uapi::Filter {
+            size: size_of::<uapi::Filter>() as u32,
+            conditions: conditions.fold(0, |all, (_, bit)| all | bit),
+            label_min,
+            label_max,
+            tag_mask,
+            tag_value,
+            uid: self.uid.unwrap_or_default(),
+            subtree,
+            mtime_min,
+            mtime_max,
+            distance_max: self.distance.unwrap_or_default().to_bits(),
+            reserved: [0; 4],
+        }
+    }
 }
 
 /// How much of an index a search looks at.

@@ -323,6 +323,31 @@ pub struct Search {
     /// Leaves of the search tree to look at, in place of a recall
     #[arg(long, value_name = "N", conflicts_with = "recall", value_parser = clap::value_parser!(u32).range(1..))]
     pub probes: Option<u32>,
+
+    /// Only records with labels from FROM to TO, both included
+    #[arg(long, value_name = "FROM..TO", value_parser = range::<u64>, help_heading = "Conditions")]
+    pub labels: Option<(u64, u64)>,
+
+    /// Only records whose tag, as far as MASK has bits, is VALUE (0x.. is hexadecimal)
+    #[arg(long, value_name = "MASK=VALUE", value_parser = tag_bits, help_heading = "Conditions")]
+    pub tag: Option<(u64, u64)>,
+
+    /// Only files of this user
+    #[arg(long, value_name = "NUMBER", help_heading = "Conditions")]
+    pub uid: Option<u32>,
+
+    /// Only files that were modified between FROM and TO, in seconds since 1970, both
+    /// included
+    #[arg(long, value_name = "FROM..TO", value_parser = range::<i64>, allow_hyphen_values = true, help_heading = "Conditions")]
+    pub modified: Option<(i64, i64)>,
+
+    /// Only files in this folder and those below it; the path begins at PATH
+    #[arg(long, value_name = "FOLDER", help_heading = "Conditions")]
+    pub within: Option<PathBuf>,
+
+    /// Only records that are not farther away than this
+    #[arg(long, value_name = "DISTANCE", value_parser = distance, allow_hyphen_values = true, help_heading = "Conditions")]
+    pub distance: Option<f64>,
 }
 
 /// `stat`.
@@ -346,6 +371,69 @@ pub struct Man {
     /// Write the pages of vexctl and of all its commands into this folder
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+}
+
+/// FROM..TO, either of which may be missing.
+fn range<X>(text: &str) -> Result<(X, X), String>
+where
+    X: std::str::FromStr + PartialOrd + Bounds,
+{
+    let (from, to) = text
+        .split_once("..")
+        .ok_or_else(|| "a range is FROM..TO, FROM.. or ..TO".to_owned())?;
+    let number = |text: &str, missing| match text {
+        "" => Ok(missing),
+        text => text
+            .parse()
+            .map_err(|_| format!("{text:?} is no whole number in range")),
+    };
+    let (from, to) = (number(from, X::LEAST)?, number(to, X::MOST)?);
+    match from <= to {
+        true => Ok((from, to)),
+        false => Err("the range is empty".to_owned()),
+    }
+}
+
+/// The ends of a type's numbers.
+pub trait Bounds {
+    /// The smallest.
+    const LEAST: Self;
+    /// The greatest.
+    const MOST: Self;
+}
+
+impl Bounds for u64 {
+    const LEAST: u64 = u64::MIN;
+    const MOST: u64 = u64::MAX;
+}
+
+impl Bounds for i64 {
+    const LEAST: i64 = i64::MIN;
+    const MOST: i64 = i64::MAX;
+}
+
+/// MASK=VALUE.
+fn tag_bits(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let (mask, value) = text
+        .split_once('=')
+        .and_then(|(mask, value)| Some((number(mask)?, number(value)?)))
+        .ok_or_else(|| "a condition on tags is MASK=VALUE, two numbers".to_owned())?;
+    match value & !mask {
+        0 => Ok((mask, value)),
+        _ => Err("the value has bits that the mask has not, so no tag meets it".to_owned()),
+    }
+}
+
+/// A distance.
+fn distance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(distance) if !distance.is_nan() => Ok(distance),
+        _ => Err("a distance is a number".to_owned()),
+    }
 }
 
 /// A part of one, in ten thousandths.

@@ -15,7 +15,9 @@ use image::{Image, Mode};
 use layout::inode::mode;
 use layout::BLOCK_SIZE;
 use vector::{Element, Metric};
-use vexctl::backend::{self, Access, Backend, Effort, FileRecords, NewIndex, NewRecord, Queries};
+use vexctl::backend::{
+    self, Access, Backend, Effort, FileRecords, Filter, NewIndex, NewRecord, Queries,
+};
 use vexctl::model;
 
 use super::matrix::Matrix;
@@ -177,6 +179,7 @@ impl Store {
                 vectors,
                 count: u32::try_from(vectors.len() / index.vector_bytes())?,
                 k,
+                filter: &Filter::default(),
                 effort: if exact {
                     Effort::All
                 } else {

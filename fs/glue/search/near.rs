@@ -2,9 +2,10 @@
 //! The search tree's answer to one query: candidates by their codes, in steps under the metadata lock, and their exact distances, without it. It may
 //! not know who may see what.
 
+use super::filter::Conditions;
 use super::pass::Comparer;
 use crate::glue::error::read_failed;
-use crate::glue::ioctl::request;
+use crate::glue::ioctl::{kind, request};
 use crate::glue::tree::QueryMemory;
 use crate::glue::VexFs;
 use crate::vfs::{code, task, Result, SuperBlock};
@@ -54,20 +55,23 @@ impl Seeker {
         })
     }
 
-    /// Collects the nearest of the records that the tree leads to, in `memory`. `query` is the vector that `prepared` was made of. `None` if writers
+    /// Collects the nearest of the records that the tree leads to and that meet the conditions on records, in `memory`. `None` if writers
     /// never left the tree alone for long enough.
     ///
-    /// Errors: `EINTR` after a fatal signal, `ENOENT` if the index was dropped, `ENOMEM`, `EIO`, `EUCLEAN`.
+    /// Errors: `EINVAL` if `query` is no vector of the index, `EINTR` after a fatal signal, `ENOENT` if the index was dropped, `ENOMEM`, `EIO`, `EUCLEAN`.
     #[inline(never)]
     pub(super) fn seek<'m>(
         &mut self,
         sb: &SuperBlock<VexFs>,
         index: &Index,
         query: &[u8],
-        prepared: &Queries<'_>,
         comparer: &mut Comparer,
+        conditions: &Conditions,
         memory: &'m mut [Candidate],
     ) -> Result<Option<TopK<'m>>> {
+        let mut norms = [0u64];
+        let prepared = Queries::prepare(comparer.fpu(), &kind(index)?, query, &mut norms)
+            .map_err(|_| code::EINVAL)?;
         let failed = |e| read_failed(sb, layout::ino::INDEX_TABLE, e);
         let lent = self.memory.lend();
         let mut search =
@@ -113,7 +117,8 @@ impl Seeker {
                     found = true;
                     if let Some(batch) = batch {
                         let one = core::slice::from_mut(&mut top);
-                        comparer.compare(&batch, prepared, one, &mut |_| Ok(true))?;
+                        comparer
+                            .compare(&batch, &prepared, one, &mut |r| Ok(conditions.admits(r)))?;
                     }
                 }
                 Step::Done => return Ok(Some(top)),

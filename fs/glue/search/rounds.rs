@@ -10,6 +10,7 @@
 //! seen, and is asked for before they are collected. So results are never short, whoever asks, and who may see most files pays one pass and one
 //! question a hit.
 
+use super::filter::Conditions;
 use super::near::Seeker;
 use super::pass::{self, Comparer, Scanner};
 use super::table::Table;
@@ -17,7 +18,7 @@ use super::visible::Visible;
 use super::VexFs;
 use crate::glue::ioctl::{self, request};
 use crate::vfs::{code, Result, SuperBlock};
-use ::vector::{Candidate, Kind, Queries, Rank, TopK};
+use ::vector::{Candidate, Distance, Kind, Queries, Rank, TopK};
 use core::mem::size_of;
 use engine::vector::tree::{self, Aim, Effort};
 use kernel::prelude::*;
@@ -70,6 +71,7 @@ pub(super) struct Rounds<'a> {
     kind: Kind,
     queries: &'a [u8],
     wanted: Wanted,
+    conditions: &'a Conditions,
     comparer: Comparer,
     pub(super) visible: Visible<'a>,
     pub(super) results: Results,
@@ -82,6 +84,7 @@ impl<'a> Rounds<'a> {
         index: &'a Index,
         queries: &'a [u8],
         wanted: Wanted,
+        conditions: &'a Conditions,
         visible: Visible<'a>,
     ) -> Result<Self> {
         let Wanted { count, k, .. } = wanted;
@@ -91,6 +94,7 @@ impl<'a> Rounds<'a> {
             kind: ioctl::kind(index)?,
             queries,
             wanted,
+            conditions,
             comparer: Comparer::new(index, count)?,
             visible,
             results: Results {
@@ -116,9 +120,10 @@ impl<'a> Rounds<'a> {
     ///
     /// Errors: `EINVAL` if a query is no vector of the index; `EINTR`, `ENOENT`, `ENOMEM`, `EIO`, `EUCLEAN`.
     pub(super) fn run(&mut self) -> Result {
-        let mut ask_first = false;
+        // A condition on files may leave few of them.
+        let mut ask_first = self.conditions.asks_files();
         if !self.wanted.exact {
-            ask_first = self.near()?;
+            ask_first |= self.near()?;
         }
         while self.results.progress.iter().any(|p| !p.complete) {
             self.round(ask_first)?;
@@ -142,35 +147,36 @@ impl<'a> Rounds<'a> {
         let index = self.index;
         let partitions = index.tree.partitions as usize;
         let mut effort = Effort::of(index, self.wanted.aim, self.wanted.k);
-        let room = effort.wanted;
-        if !tree::is_complete(index) || index.records <= room as u64 {
+        if !tree::is_complete(index) || index.records <= effort.wanted as u64 {
             return Ok(false);
         }
         let mut short = false;
         while effort.probes < partitions {
             let mut seeker = Seeker::new(index, effort)?;
-            let mut memory = KVVec::from_elem(Candidate::default(), room, GFP_KERNEL_ACCOUNT)?;
+            let mut memory =
+                KVVec::from_elem(Candidate::default(), effort.wanted, GFP_KERNEL_ACCOUNT)?;
             for query in 0..self.wanted.count {
                 if self.results.is_complete(query) {
                     continue;
                 }
                 let vector = self.query(query)?;
-                let mut norms = [0u64];
-                let prepared =
-                    Queries::prepare(self.comparer.fpu(), &self.kind, vector, &mut norms)
-                        .map_err(|_| code::EINVAL)?;
                 let found = seeker.seek(
                     self.sb,
                     index,
                     vector,
-                    &prepared,
                     &mut self.comparer,
+                    self.conditions,
                     &mut memory,
                 )?;
                 if let Some(found) = found {
                     self.results.reset(query)?;
-                    self.results
-                        .take(query, index, found, &mut self.visible, true)?;
+                    self.results.take(
+                        query,
+                        index,
+                        found,
+                        &mut self.visible,
+                        (true, self.conditions.farthest),
+                    )?;
                 }
             }
             if self.results.progress.iter().all(|p| p.complete) {
@@ -236,25 +242,27 @@ impl<'a> Rounds<'a> {
         let mut norms = KVVec::from_elem(0u64, open, GFP_KERNEL_ACCOUNT)?;
         let prepared = Queries::prepare(self.comparer.fpu(), &self.kind, &bytes, &mut norms)
             .map_err(|_| code::EINVAL)?;
-        let visible = &mut self.visible;
+        let (visible, conditions) = (&mut self.visible, self.conditions);
         Scanner::new()?.pass(
             &mut self.comparer,
             self.sb,
             index,
             &prepared,
             &mut collections,
-            |record| match ask_first {
-                true => visible.admits(record),
-                false => Ok(true),
-            },
+            |record| Ok(conditions.admits(record) && (!ask_first || visible.admits(record)?)),
         )?;
         let mut collections = collections.into_iter();
         for query in 0..self.wanted.count {
             if !self.results.is_complete(query) {
                 let collection = collections.next().ok_or(code::EINVAL)?;
                 let more = collection.is_full();
-                self.results
-                    .take(query, index, collection, &mut self.visible, more)?;
+                self.results.take(
+                    query,
+                    index,
+                    collection,
+                    &mut self.visible,
+                    (more, self.conditions.farthest),
+                )?;
             }
         }
         Ok(())
@@ -272,7 +280,7 @@ impl Results {
         Ok(())
     }
 
-    /// Makes hits of what was collected for a query. `more`: there are records that were not collected.
+    /// Makes hits of what was collected for a query, none that is farther away than `farthest`. `more`: there are records that were not collected.
     #[inline(never)]
     fn take(
         &mut self,
@@ -280,7 +288,7 @@ impl Results {
         index: &Index,
         collection: TopK<'_>,
         visible: &mut Visible<'_>,
-        more: bool,
+        (more, farthest): (bool, Option<Distance>),
     ) -> Result {
         let start = query.saturating_mul(self.k);
         let hits = self
@@ -289,6 +297,7 @@ impl Results {
             .ok_or(code::EINVAL)?;
         let progress = self.progress.get_mut(query).ok_or(code::EINVAL)?;
         self.turn = self.turn.wrapping_add(1);
+        let mut too_far = false;
         for hit in hits.iter().take(progress.found) {
             self.seen.insert(hit.inode, hit.label, self.turn)?;
         }
@@ -297,6 +306,10 @@ impl Results {
                 break;
             };
             let rank = candidate.rank;
+            if farthest.is_some_and(|farthest| rank.distance > farthest) {
+                too_far = true;
+                break;
+            }
             progress.last = Some(rank);
             if self.seen.get(rank.inode, rank.label) == Some(self.turn) {
                 continue;
@@ -319,7 +332,7 @@ impl Results {
             progress.found = progress.found.saturating_add(1);
             self.seen.insert(rank.inode, rank.label, self.turn)?;
         }
-        progress.complete = progress.found == self.k || !more;
+        progress.complete = progress.found == self.k || too_far || !more;
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What the caller of a search may see: whether a record still lives, whether he may read its file and search the directories
+//! What the caller of a search may see, and wants to: whether a record still lives, whether he may read its file and search the directories
 //! of one of its paths, and that path.
 //!
 //! Permissions are asked of the inodes in memory, so that capabilities, id maps and security modules have their say. That takes inode
@@ -7,12 +7,15 @@
 //! directories that are not known yet are noted and asked about afterwards, and the path is followed once more. Verdicts are kept
 //! for one request.
 
+use super::filter::Conditions;
 use super::table::Table;
 use crate::glue::error::read_failed;
 use crate::glue::inode;
 use crate::glue::ioctl::request;
 use crate::glue::VexFs;
-use crate::vfs::{attr::IdMap, code, task, ARef, Access, FileRef, INode, Result, SuperBlock};
+use crate::vfs::{
+    attr::IdMap, caller, code, task, ARef, Access, FileRef, INode, Result, SuperBlock,
+};
 use engine::dir::parents::Position;
 use engine::dir::path::{self, PathSearch};
 use engine::{vector, Error};
@@ -68,11 +71,17 @@ pub(super) struct Visible<'a> {
     shown: Table<Place>,
     buf: KVVec<u8>,
     paths: Paths,
+    conditions: &'a Conditions,
 }
 
 impl<'a> Visible<'a> {
-    /// What the current task sees through `file`. Paths go to `capacity` bytes of its memory at `address`.
-    pub(super) fn new(file: &FileRef<'a, VexFs>, address: u64, capacity: u32) -> Result<Self> {
+    /// What the current task sees through `file`, of what meets the conditions. Paths go to `capacity` bytes of its memory at `address`.
+    pub(super) fn new(
+        file: &FileRef<'a, VexFs>,
+        address: u64,
+        capacity: u32,
+        conditions: &'a Conditions,
+    ) -> Result<Self> {
         Ok(Self {
             sb: file.inode().sb(),
             idmap: file.idmap(),
@@ -86,6 +95,7 @@ impl<'a> Visible<'a> {
                 capacity: u64::from(capacity),
                 used: 0,
             },
+            conditions,
         })
     }
 
@@ -145,7 +155,8 @@ impl<'a> Visible<'a> {
         live.map_err(|e| read_failed(self.sb, record.ino, e))
     }
 
-    /// Whether the inode is still the one of this generation, and the current task has `access` to it.
+    /// Whether the inode is still the one of this generation, and the current task has `access` to it; of a file that is to be read, also
+    /// whether it meets the conditions on files.
     #[inline(never)]
     fn ask(&self, ino: u64, generation: u32, access: Access) -> Result<bool> {
         if task::fatal_signal_pending() {
@@ -158,6 +169,13 @@ impl<'a> Visible<'a> {
         };
         if inode.generation() != generation || inode.nlink() == 0 {
             return Ok(false);
+        }
+        if access == Access::Read {
+            let a = inode.attributes();
+            let (uid, _) = caller::shown(self.idmap, a.uid, a.gid);
+            if !self.conditions.admits_file(uid, a.mtime.sec) {
+                return Ok(false);
+            }
         }
         match inode.permission(self.idmap, access) {
             Ok(()) => Ok(true),
@@ -184,7 +202,7 @@ impl<'a> Visible<'a> {
     fn climb(&mut self, ino: u64, generation: u32) -> Result<Option<usize>> {
         if ino == self.root {
             // The mount is of this file alone.
-            return Ok(Some(self.buf.len()));
+            return Ok(self.conditions.subtree.is_none().then_some(self.buf.len()));
         }
         let mut position = Position::default();
         loop {
@@ -198,6 +216,7 @@ impl<'a> Visible<'a> {
                 below: None,
                 unknown: [(0, 0); ASKED],
                 count: 0,
+                through: self.conditions.subtree,
             };
             let (dirs, buf) = (&self.dirs, &mut self.buf);
             let found = self.sb.mount().read(|io| {
@@ -221,7 +240,8 @@ impl<'a> Visible<'a> {
                 position = begin;
                 continue;
             }
-            match (found, way.below) {
+            // A path that does not lead through the folder that is wanted is as good as none.
+            match (found, way.below.filter(|_| way.through.is_none())) {
                 (PathSearch::Found(at), Some(levels)) => return Ok(tail(&self.buf, at, levels)),
                 // Another name may be visible.
                 (PathSearch::Found(_), None) | (PathSearch::More, _) => task::cond_resched(),
@@ -241,6 +261,8 @@ struct Way {
     /// Directories, with generations, of which no verdict is known.
     unknown: [(u64, u32); ASKED],
     count: usize,
+    /// A folder that has still to be met.
+    through: Option<u64>,
 }
 
 impl Way {
@@ -251,6 +273,9 @@ impl Way {
             return true;
         }
         self.levels = self.levels.saturating_add(1);
+        if self.through == Some(dir.ino) {
+            self.through = None;
+        }
         if dir.ino == self.root {
             self.below = Some(self.levels);
         }

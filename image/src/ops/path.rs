@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use engine::dir::path::PathSearch;
 use engine::{dir, inode, symlink};
 use layout::inode::{FileType, Inode};
 use layout::{ino, NAME_MAX};
@@ -70,6 +71,37 @@ impl Image {
                     buf = vec![0; buf.len() * 4]
                 }
                 Err(error) => return self.read(|_| Err(error)),
+            }
+        }
+    }
+
+    /// A path of an inode that leads through the folder `through`; `None` if none does.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    pub fn path_through(&self, ino: u64, through: u64) -> Result<Option<Vec<u8>>> {
+        let mut buf = vec![0; 1 << 16];
+        let mut position = dir::parents::Position::default();
+        loop {
+            let mut met = false;
+            let found = self.read(|io| {
+                let inode = engine::inode::load(io, ino)?;
+                dir::path::find(io, &inode, &mut position, 1, &mut buf, |folder| {
+                    met |= folder.ino == through;
+                    Ok(true)
+                })
+            })?;
+            match found {
+                PathSearch::Found(start) if met => {
+                    buf.drain(..start);
+                    return Ok(Some(buf));
+                }
+                PathSearch::Found(_) | PathSearch::More => {}
+                PathSearch::None { too_long: true } if buf.len() < (1 << 24) => {
+                    buf = vec![0; buf.len() * 4];
+                    position = dir::parents::Position::default();
+                }
+                PathSearch::None { .. } => return Ok(None),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, ensure, Context as _, Error, Result};
-use engine::vector::{is_live, scan, tree, usage, Batch, ScanPos};
+use engine::vector::{scan, tree, usage, Batch, ScanPos};
 use image::in_use::{self, Use};
 use image::{Image, Mode};
 use layout::inode::{FileType, Inode};
@@ -15,6 +15,7 @@ use layout::vector::{Element, Index, Metric as DiskMetric};
 use layout::BLOCK_SIZE;
 use vector::{Candidate, Compute as _, Distance, Kind, Metric, Rank, TopK, Userspace};
 
+use super::conditions::Conditions;
 use super::{Access, Backend, Effort, FileRecords, NewIndex, NewRecord, Queries};
 use crate::model::{self, printable};
 
@@ -105,18 +106,26 @@ impl ImageBackend {
         })
     }
 
-    /// The path of each file among the candidates, without a slash in front.
-    fn paths(&self, answers: &[&mut [Candidate]]) -> Result<HashMap<u64, Vec<u8>>> {
+    /// The path of each file among the candidates, through a folder if one is given, without a slash in front.
+    fn paths(
+        &self,
+        answers: &[&mut [Candidate]],
+        through: Option<u64>,
+    ) -> Result<HashMap<u64, Vec<u8>>> {
         let mut paths = HashMap::new();
         for candidate in answers.iter().flat_map(|answer| answer.iter()) {
             let inode = candidate.rank.inode;
             if paths.contains_key(&inode) {
                 continue;
             }
-            let mut path = self
-                .image
-                .path_of(inode)
-                .with_context(|| format!("path of inode {inode}"))?;
+            let path = match through {
+                None => self.image.path_of(inode),
+                Some(folder) => {
+                    let path = self.image.path_through(inode, folder);
+                    path.map(Option::unwrap_or_default)
+                }
+            };
+            let mut path = path.with_context(|| format!("path of inode {inode}"))?;
             if path.first() == Some(&b'/') {
                 path.remove(0);
             }
@@ -255,25 +264,31 @@ impl Backend for ImageBackend {
             rest = others;
         }
 
+        let conditions = Conditions::new(&self.image, &self.path, queries.filter)?;
         let aim = match queries.effort {
             Effort::All => None,
             Effort::Probes(probes) => Some(tree::Aim::Probes(probes as usize)),
             Effort::Recall(recall) => Some(tree::Aim::Recall(recall)),
         };
         match aim.filter(|_| tree::is_complete(&index)) {
-            None => self.scan_all(&compute, &index, &prepared, &mut best)?,
+            None => self.scan_all(&compute, &index, &prepared, &conditions, &mut best)?,
             Some(aim) => {
                 let vectors = queries.vectors.chunks_exact(index.vector_bytes());
                 for (query, top) in vectors.zip(&mut best) {
-                    self.search_tree(&compute, &index, query, top, (aim, k))?;
+                    self.search_tree(&compute, &index, query, &conditions, top, (aim, k))?;
                 }
             }
         }
+        let farthest = queries.filter.distance.map(Distance::from_f64);
+        let near = |hit: &&Candidate| farthest.is_none_or(|most| hit.rank.distance <= most);
         let answers: Vec<_> = best.into_iter().map(TopK::into_sorted).collect();
-        let paths = self.paths(&answers)?;
+        let paths = self.paths(&answers, conditions.subtree)?;
         Ok(answers
             .iter()
-            .map(|answer| answer.iter().map(|hit| found(hit, &paths)).collect())
+            .map(|answer| {
+                let hits = answer.iter().take_while(near);
+                hits.map(|hit| found(hit, &paths)).collect()
+            })
             .collect())
     }
 
@@ -312,6 +327,7 @@ impl ImageBackend {
         compute: &Userspace,
         index: &Index,
         queries: &vector::Queries<'_>,
+        conditions: &Conditions,
         best: &mut [TopK<'_>],
     ) -> Result<()> {
         let mut buffer = vec![0; SCAN_BUFFER];
@@ -320,7 +336,7 @@ impl ImageBackend {
             .image
             .read(|io| scan(io, index, &mut position, &mut buffer))?
         {
-            self.compare(compute, queries, &batch, best)?;
+            self.compare(compute, queries, conditions, &batch, best)?;
         }
         Ok(())
     }
@@ -332,6 +348,7 @@ impl ImageBackend {
         compute: &Userspace,
         index: &Index,
         query: &[u8],
+        conditions: &Conditions,
         top: &mut TopK<'_>,
         (aim, k): (tree::Aim, usize),
     ) -> Result<()> {
@@ -344,7 +361,7 @@ impl ImageBackend {
             let mut failed = None;
             let tree::Effort { probes, wanted } = effort;
             self.image.nearest(index, query, probes, wanted, |batch| {
-                let done = self.compare(compute, &prepared, batch, &mut found);
+                let done = self.compare(compute, &prepared, conditions, batch, &mut found);
                 failed = failed.take().or(done.err());
                 Ok(())
             })?;
@@ -358,7 +375,13 @@ impl ImageBackend {
             }
             effort = effort.more();
         }
-        self.scan_all(compute, index, &prepared, core::slice::from_mut(top))
+        self.scan_all(
+            compute,
+            index,
+            &prepared,
+            conditions,
+            core::slice::from_mut(top),
+        )
     }
 
     /// Offers the records of a batch to the collections, by their distances to the queries.
@@ -366,6 +389,7 @@ impl ImageBackend {
         &self,
         compute: &Userspace,
         queries: &vector::Queries<'_>,
+        conditions: &Conditions,
         batch: &Batch<'_>,
         best: &mut [TopK<'_>],
     ) -> Result<()> {
@@ -378,7 +402,7 @@ impl ImageBackend {
             batch.count(),
         )?;
         compute.distances(queries, &vectors, &mut distances)?;
-        self.collect(batch, &distances, best)
+        self.collect(batch, &distances, conditions, best)
     }
 
     /// Offers the records of a batch to every query's collection. Whether a record
@@ -387,6 +411,7 @@ impl ImageBackend {
         &self,
         batch: &Batch<'_>,
         distances: &[Distance],
+        conditions: &Conditions,
         best: &mut [TopK<'_>],
     ) -> Result<()> {
         let mut lives: Vec<Option<bool>> = vec![None; batch.count()];
@@ -408,7 +433,7 @@ impl ImageBackend {
                 }
                 let live = match *lives {
                     Some(live) => live,
-                    None => *lives.insert(self.image.read(|io| is_live(io, &header))?),
+                    None => *lives.insert(conditions.admits(&self.image, &header)?),
                 };
                 if live {
                     top.offer(Candidate {

@@ -69,6 +69,14 @@ impl KernelBackend {
         })
     }
 
+    /// Opens a folder to search in.
+    fn folder(&self, path: &Path) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | special_files();
+        sys::open_at(self.fd(), path, flags)
+            .map_err(said)
+            .with_context(|| printable(path.as_os_str().as_encoded_bytes()))
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.at.as_fd()
     }
@@ -213,6 +221,10 @@ impl Backend for KernelBackend {
         queries: &Queries<'_>,
     ) -> Result<Vec<Vec<model::Hit>>> {
         let name = name_field(&index.name)?;
+        let folder = queries.filter.within.as_deref();
+        let folder = folder.map(|path| self.folder(path)).transpose()?;
+        let subtree = folder.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let how = (queries.effort, &queries.filter.request(subtree));
         let k = queries.k as usize;
         // There cannot be more hits than records, but k is what the request says.
         let mut hits = vec![NO_HIT; queries.count as usize * k];
@@ -227,13 +239,8 @@ impl Backend for KernelBackend {
                 counts: &mut counts,
                 paths: &mut self.paths,
             };
-            let (used, result) = sys::search(
-                self.at.as_fd(),
-                &name,
-                queries.effort,
-                queries.vectors,
-                &mut results,
-            );
+            let (used, result) =
+                sys::search(self.at.as_fd(), &name, how, queries.vectors, &mut results);
             match result {
                 // Names may grow before the next try.
                 Err(Errno::ERANGE) if used > self.paths.len() => {

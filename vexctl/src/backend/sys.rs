@@ -224,7 +224,7 @@ pub struct Results<'a> {
 pub fn search(
     fd: BorrowedFd<'_>,
     name: &Name,
-    effort: Effort,
+    (effort, filter): (Effort, &uapi::Filter),
     queries: &[u8],
     results: &mut Results<'_>,
 ) -> (usize, Result<(), Errno>) {
@@ -263,11 +263,13 @@ pub fn search(
             Effort::Recall(part) => part,
             Effort::All | Effort::Probes(_) => 0,
         },
-        reserved: [0; 7],
+        filter: core::ptr::from_ref(filter).addr() as u64,
+        reserved: [0; 6],
     };
     // SAFETY: `query_count` times `query_bytes` is at most the length of `queries`,
     // `query_count` times `k` at most that of `hits`, `counts` has `query_count`
-    // entries, `paths` has `paths_capacity` bytes, and any bytes make a Hit or a u32.
+    // entries, `paths` has `paths_capacity` bytes, and any bytes make a Hit or a u32; the
+    // filter is one.
     let result = unsafe { call(fd, &mut request) };
     (request.paths_used as usize, result)
 }

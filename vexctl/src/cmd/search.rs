@@ -6,7 +6,7 @@ use uapi::search::{SEARCH_HITS_MAX, SEARCH_QUERIES_MAX};
 
 use super::rows::Rows;
 use super::{find_index, with_backend};
-use crate::backend::{Access, Effort, Queries};
+use crate::backend::{Access, Effort, Filter, Queries};
 use crate::cli::{Cli, Search};
 use crate::input::Vectors;
 use crate::model::{self, Answer};
@@ -22,6 +22,14 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
         (true, _) => Effort::All,
         (false, Some(probes)) => Effort::Probes(probes),
         (false, None) => Effort::Recall(args.recall),
+    };
+    let filter = Filter {
+        labels: args.labels,
+        tag: args.tag,
+        uid: args.uid,
+        modified: args.modified,
+        within: args.within.clone(),
+        distance: args.distance,
     };
     let mut rows = Vectors::open(npy)?;
     let report = with_backend(cli, &args.index.path, Access::Read, |backend| {
@@ -47,6 +55,7 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
                 count,
                 k: args.k,
                 effort,
+                filter: &filter,
             };
             let answers = backend.search(&index, &queries)?;
             report.queries.extend(
