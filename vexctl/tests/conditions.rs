@@ -60,7 +60,7 @@ fn hits_meet_the_conditions() {
     compare(&["--labels", "100..199"], &|row| (100..=199).contains(&row));
     compare(&["--labels", "..3"], &|row| row <= 3);
     compare(&["--labels=2990.."], &|row| row >= 2990);
-    compare(&["--tag", "0xc=4"], &|row| row % 16 & 12 == 4);
+    compare(&["--tag", "0xc=4"], &|row| (row % 16) & 12 == 4);
     compare(&["--within", "a"], &|_| true);
     compare(&["--within", "a/deep"], &|row| row % 3 != 0);
     compare(&["--within", "b"], &|row| row % 3 == 2);
