@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import vexabi
-from guest import Suite, drop_caches, expect_equal
+from guest import Suite, drop_caches, expect_equal, problems, start_processes
 
 STEPS = int(os.environ.get("VEXFS_STRESS", "1500"))
 WORKERS = 5
@@ -45,39 +45,6 @@ RACES = (
 )
 
 suite = Suite("stress", only="vexfs")
-
-
-def children(works):
-    """Run each function in a process of its own; returns (pid, pipe for its complaint) pairs."""
-    started = []
-    for work in works:
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(reader)
-                work()
-                status = 0
-            except BaseException as error:  # the child must not return into the suite
-                os.write(writer, f"{type(error).__name__}: {error}".encode()[:4096])
-            finally:
-                os._exit(status)
-        os.close(writer)
-        started.append((child, reader))
-    return started
-
-
-def problems(started):
-    """Wait for processes; what they complained of."""
-    found = []
-    for child, reader in started:
-        with os.fdopen(reader, "rb") as stream:
-            said = stream.read().decode(errors="replace")
-        status = os.waitpid(child, 0)[1]
-        if status:
-            found.append(said or f"died with wait status {status:#x}")
-    return found
 
 
 def actions(here, source):
@@ -259,8 +226,8 @@ def all_at_once(here, disturbances, repertoire=actions):
     vexabi.index_create(here, "stress", DIM)
     flag = Path("/tmp/stress-goes-on")
     flag.touch()
-    beside = children([until(flag, action, pause) for action, pause in disturbances])
-    found = problems(children([worker(here, number, repertoire) for number in range(WORKERS)]))
+    beside = start_processes([until(flag, action, pause) for action, pause in disturbances])
+    found = problems(start_processes([worker(here, number, repertoire) for number in range(WORKERS)]))
     flag.unlink()
     found += problems(beside)
     expect_equal(found, [], "problems")

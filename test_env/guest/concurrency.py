@@ -9,11 +9,12 @@ judges the rest.
 """
 
 import errno
+import functools
 import os
 import random
 import sys
 
-from guest import Suite, expect, expect_equal
+from guest import Suite, expect, expect_equal, problems, start_processes
 
 WORKERS = 6
 RACE_ERRORS = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
@@ -22,30 +23,9 @@ suite = Suite("concurrency")
 
 
 def in_parallel(work):
-    """Run work(number) in a process for each worker; fail with what the first one reports."""
-    children = []
-    for number in range(WORKERS):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.close(reader)
-                work(number)
-                status = 0
-            except BaseException as error:  # the child must not return into the suite
-                os.write(writer, f"{type(error).__name__}: {error}".encode()[:4096])
-            finally:
-                os._exit(status)
-        os.close(writer)
-        children.append((child, reader))
-    problems = []
-    for number, (child, reader) in enumerate(children):
-        with os.fdopen(reader, "rb") as stream:
-            said = stream.read().decode(errors="replace")
-        if os.waitpid(child, 0)[1] != 0:
-            problems.append(f"worker {number}: {said or 'died'}")
-    expect_equal(problems, [], "problems")
+    """Run work(number) in a process for each worker; none may fail."""
+    started = start_processes(functools.partial(work, number) for number in range(WORKERS))
+    expect_equal(problems(started), [], "problems")
 
 
 @suite.test

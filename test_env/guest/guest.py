@@ -135,22 +135,16 @@ def drop_caches():
     Path("/proc/sys/vm/drop_caches").write_text("3\n", encoding="ascii")
 
 
-def as_user(uid, gid, action, groups=()):
-    """Run `action` in a child with these ids and no capabilities; returns what it returned, as text.
-
-    The ids need no entry in /etc/passwd. An action that raises fails the test with the
-    exception's text.
-    """
+def start_process(work):
+    """Run a function in a process of its own, which writes what it returns, or what it fails
+    with, into a pipe. Returns (process, pipe) for `end_of`."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reader)
-            os.setgroups(list(groups))
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
-            answer = action()
+            answer = work()
             os.write(writer, str(answer).encode())
             status = 0
         except BaseException as error:  # the child must not return into the suite
@@ -158,12 +152,47 @@ def as_user(uid, gid, action, groups=()):
         finally:
             os._exit(status)
     os.close(writer)
+    return child, reader
+
+
+def end_of(started):
+    """Wait for a process: (whether it succeeded, what it said)."""
+    child, reader = started
     with os.fdopen(reader, "rb") as stream:
-        message = stream.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise Failure(f"as uid {uid}: {message or f'died with wait status {status:#x}'}")
-    return message
+        said = stream.read().decode(errors="replace")
+    status = os.waitpid(child, 0)[1]
+    if status:
+        said = said or f"died with wait status {status:#x}"
+    return status == 0, said
+
+
+def start_processes(works):
+    """Run each function in a process of its own; `problems` waits for what this returns."""
+    return [start_process(work) for work in works]
+
+
+def problems(started):
+    """Wait for processes; what those that failed said, with their numbers."""
+    ends = [end_of(each) for each in started]
+    return [f"process {number}: {said}" for number, (good, said) in enumerate(ends) if not good]
+
+
+def as_user(uid, gid, action, groups=()):
+    """Run `action` in a child with these ids and no capabilities; returns what it returned, as text.
+
+    The ids need no entry in /etc/passwd. An action that raises fails the test with the
+    exception's text.
+    """
+
+    def work():
+        os.setgroups(list(groups))
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+        return action()
+
+    good, said = end_of(start_process(work))
+    expect(good, f"as uid {uid}: {said}")
+    return said
 
 
 class KernelLog:

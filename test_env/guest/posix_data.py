@@ -3,6 +3,7 @@
 """File contents: writes of every shape, holes, truncation and mmap."""
 
 import errno
+import functools
 import hashlib
 import mmap
 import os
@@ -19,7 +20,9 @@ from guest import (
     expect,
     expect_equal,
     expect_errno,
+    problems,
     run,
+    start_processes,
 )
 
 TIB = 1 << 40
@@ -362,19 +365,14 @@ def fragmented_space(fs, here):
 @suite.test
 def append_from_many(fs, here):
     """Eight processes appending records with O_APPEND lose none and tear none."""
-    children = []
-    for writer in range(8):
-        child = os.fork()
-        if child == 0:
-            descriptor = os.open(
-                here / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644
-            )
-            for number in range(500):
-                os.write(descriptor, f"{writer} {number:5} {'.' * 55}\n".encode())
-            os._exit(0)
-        children.append(child)
-    for child in children:
-        expect_equal(os.waitpid(child, 0)[1], 0, "status of a writer")
+
+    def append(writer):
+        descriptor = os.open(here / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        for number in range(500):
+            os.write(descriptor, f"{writer} {number:5} {'.' * 55}\n".encode())
+
+    started = start_processes(functools.partial(append, writer) for writer in range(8))
+    expect_equal(problems(started), [], "problems")
     fs.cycle()
     lines = (here / "log").read_text().splitlines()
     expect_equal(len(lines), 4000, "lines")
