@@ -43,8 +43,8 @@ bench-ann: toolchain ## Recall and speed beside other libraries: SETS=, PEERS=, 
 		$(if $(PEERS),--peers "$(PEERS)") $(OPTIONS)
 
 # XFSTESTS=, PJDFSTEST= and LTP= as below; what is not given is not run.
-nightly: toolchain ## Every target that checks or tests, whatever fails; a table at the end
-	$(XTASK) nightly
+nightly: toolchain ## Every target that checks or tests, whatever fails; a table at the end (STEPS= for some)
+	$(XTASK) nightly $(STEPS)
 
 demo: toolchain ## From mkfs to search in a guest, with a power cut in the middle
 	$(XTASK) demo

@@ -115,7 +115,10 @@ enum Task {
     /// small workload in it
     BenchKernel,
     /// Run every target that checks or tests, whatever fails, and print a table
-    Nightly,
+    Nightly {
+        /// Only these
+        targets: Vec<String>,
+    },
     /// Format, lint, shell scripts
     Check,
     /// The demonstration
@@ -253,7 +256,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             return Ok(counted(count));
         }
         Task::BenchKernel => bench_kernel::run()?,
-        Task::Nightly => return Ok(exit(nightly::run()?)),
+        Task::Nightly { targets } => return Ok(exit(nightly::run(&targets)?)),
         Task::Check => {
             return Ok(exit(check::all()?));
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 
 use crate::project;
 
@@ -27,23 +27,34 @@ struct Step {
 const STEPS: &[Step] = &[
     Step::plain("check"),
     Step::plain("test"),
+    Step::plain("demo"),
     Step::plain("test-arm64"),
     Step::plain("test-dkms"),
     Step::with("matrix", &[("FRESH", "1")]),
     Step::plain("packer"),
     Step::plain("test-debug"),
     Step::plain("bench-kernel"),
-    Step::plain("test-stress"),
+    Step::with("test-stress", &[SUITES]),
     Step::of_tree("pjdfstest", "PJDFSTEST", &[]),
-    Step::of_tree("ltp", "LTP", &[("TESTS", "fs")]),
-    Step::of_tree("xfstests", "XFSTESTS", &[("TESTS", "-g quick")]),
+    Step::of_tree("ltp", "LTP", &[SUITES]),
+    Step::of_tree("xfstests", "XFSTESTS", &[SUITES, ("TESTS", "-g quick")]),
 ];
+
+/// For suites that would take a day where the stock kernel is emulated.
+const SUITES: (&str, &str) = ("KERNEL", "suites");
 
 impl Step {
     const fn plain(target: &'static str) -> Self {
+        Self::with(target, &[])
+    }
+
+    const fn with(
+        target: &'static str,
+        variables: &'static [(&'static str, &'static str)],
+    ) -> Self {
         Self {
             target,
-            variables: &[],
+            variables,
             needs: None,
         }
     }
@@ -91,15 +102,16 @@ struct Row {
     count: Option<String>,
 }
 
-/// Runs everything; false if something failed. Each step's output is also kept in
-/// `build/nightly/`.
+/// Runs the steps of these names, or everything if there are none; false if something failed.
+/// Each step's output is also kept in `build/nightly/`.
 ///
 /// # Errors
-/// The folder of the logs cannot be made.
-pub fn run() -> Result<bool> {
+/// There is no step of a name, or the folder of the logs cannot be made.
+pub fn run(names: &[String]) -> Result<bool> {
+    let steps = chosen(names)?;
     let logs = project::build_folder("nightly")?;
     let mut rows = Vec::new();
-    for step in STEPS {
+    for step in steps {
         println!("\n== make {}", step.target);
         let start = Instant::now();
         let missing = step
@@ -124,6 +136,19 @@ pub fn run() -> Result<bool> {
     println!("\n{}", table(&rows));
     println!("logs: {}", logs.display());
     Ok(rows.iter().all(|row| !matches!(row.end, End::Failed(_))))
+}
+
+/// The steps of these names in the order of the list; all if there are none.
+fn chosen(names: &[String]) -> Result<Vec<&'static Step>> {
+    if let Some(name) = names
+        .iter()
+        .find(|name| !STEPS.iter().any(|step| step.target == **name))
+    {
+        let known: Vec<&str> = STEPS.iter().map(|step| step.target).collect();
+        bail!("no step is called {name}; there are {}", known.join(" "));
+    }
+    let is_chosen = |step: &&Step| names.is_empty() || names.iter().any(|name| name == step.target);
+    Ok(STEPS.iter().filter(is_chosen).collect())
 }
 
 /// Runs a step, showing and keeping what it says.
@@ -210,7 +235,7 @@ fn table(rows: &[Row]) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{counts, perform, table, End, Row, Step, STEPS};
+    use super::{chosen, counts, perform, table, End, Row, Step, STEPS};
     use crate::project;
 
     #[test]
@@ -220,6 +245,18 @@ mod tests {
             let rule = format!("{}:", step.target);
             assert!(text.lines().any(|line| line.starts_with(&rule)), "{rule}");
         }
+    }
+
+    #[test]
+    fn steps_can_be_chosen() {
+        let targets = |names: &[&str]| -> Option<Vec<&str>> {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let steps = chosen(&names).ok()?;
+            Some(steps.iter().map(|step| step.target).collect())
+        };
+        assert_eq!(targets(&["test", "check"]), Some(vec!["check", "test"]));
+        assert_eq!(targets(&[]).map(|all| all.len()), Some(STEPS.len()));
+        assert_eq!(targets(&["check", "chek"]), None);
     }
 
     #[test]
