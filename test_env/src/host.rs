@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What the host itself must have: a few Debian or Ubuntu packages, installed
-//! when they are missing. Touches nothing of the host besides that.
+//! when they are missing; and how many guests it is given at a time. Touches
+//! nothing of the host besides that.
 
 use std::process::{Command, Stdio};
 
@@ -13,6 +14,16 @@ use crate::sys;
 struct Need {
     found: fn() -> bool,
     package: &'static str,
+}
+
+/// How many guests, each of which keeps a processor busy, are to run side by side: as many as
+/// there are processors, or what `$VEXFS_GUESTS` says, for a machine that has other work.
+pub fn guests_at_a_time() -> usize {
+    std::env::var("VEXFS_GUESTS")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .filter(|number| *number > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// What preparing and running guests needs.

@@ -18,7 +18,7 @@ use anyhow::Result;
 use crate::guest::{Config, Disk, Guest};
 use crate::harness::Context;
 use crate::report::Report;
-use crate::{cache, project, rootfs};
+use crate::{cache, host, project, rootfs};
 
 /// Variables that say how much a suite does, handed on to it when they are set.
 const PASSED_ON: [&str; 6] = [
@@ -88,12 +88,10 @@ pub fn run_debug_briefly(context: &Context, report: &Report) {
 }
 
 /// Does pieces of work, each of which keeps a processor busy: as many at a time as
-/// there are processors.
+/// [`host::guests_at_a_time`] says.
 fn side_by_side(work: Vec<Work>) {
     let queue = Mutex::new(work.into_iter());
-    let workers = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(MOST_GUESTS);
+    let workers = host::guests_at_a_time().min(MOST_GUESTS);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| loop {

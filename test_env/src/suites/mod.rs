@@ -23,6 +23,7 @@ use environment::Environment;
 use expected::Expected;
 use outcome::Table;
 
+use crate::host;
 use crate::uml::Flavour;
 
 /// A suite.
@@ -72,7 +73,7 @@ pub struct Request {
 /// virtual machine, which has several.
 pub fn usual_guests(kernel: Option<Flavour>) -> usize {
     match kernel {
-        Some(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        Some(_) => host::guests_at_a_time(),
         None => 1,
     }
 }
