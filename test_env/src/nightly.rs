@@ -59,16 +59,6 @@ impl Step {
         }
     }
 
-    const fn with(
-        target: &'static str,
-        variables: &'static [(&'static str, &'static str)],
-    ) -> Self {
-        Self {
-            variables,
-            ..Self::plain(target)
-        }
-    }
-
     const fn of_tree(
         target: &'static str,
         tree: &'static str,
