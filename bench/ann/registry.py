@@ -55,6 +55,7 @@ PEERS: dict[str, Entry] = {
     "symphonyqg": Entry("rabitqlib", "rabitq_peer", "SymphonyQG"),
     "sqlite-vec": Entry("sqlite-vec", "sqlite_peer", "SqliteVec"),
     "vexfs-exact": Entry(None, kind="exact"),
+    "vexfs-tree": Entry(None, kind="tree"),
 }
 
 

@@ -2,7 +2,7 @@
 //! The engine's blocks in memory, as cheap as they can be: no copies, no checksums, no verification, nothing undone. What is
 //! measured over it is the engine itself. Not for tests: it would not notice a mistake.
 
-use engine::io::{ReadBlocks, Reuse, Transaction};
+use engine::io::{Each, Extent, ReadBlocks, Reuse, Transaction};
 use engine::space::{GroupMem, Space};
 use engine::{Cx, Error, Result};
 use layout::block::{self, BlockKind};
@@ -80,6 +80,7 @@ fn crc32(seed: u32, data: &[u8]) -> u32 {
 
 impl ReadBlocks for Memory {
     type Ref = Shared;
+    type Run = Each<Shared>;
 
     fn sb(&self) -> &Super {
         &self.sb
@@ -88,6 +89,10 @@ impl ReadBlocks for Memory {
     fn read(&self, block: u64, _kind: BlockKind) -> Result<Shared> {
         let found = self.blocks.borrow().get(&block).cloned();
         found.map(Shared).ok_or(Error::Io { block })
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<()> {
+        run.read(self, wanted)
     }
 
     fn crc32(&self) -> layout::Crc32 {

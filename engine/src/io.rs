@@ -4,7 +4,8 @@
 
 use crate::Error;
 use core::ops::{Deref, DerefMut};
-use layout::block::BlockKind;
+use layout::block::{read_header, BlockKind};
+use layout::partition::MAX_PARTITION_BLOCKS;
 use layout::superblock::Super;
 use layout::Block;
 
@@ -12,6 +13,9 @@ use layout::Block;
 pub trait ReadBlocks {
     /// A shared guard of one block. It pins the block; it does not borrow `self`.
     type Ref: Deref<Target = Block>;
+
+    /// A shared guard of blocks that follow each other, like `Ref` of each; of none at first.
+    type Run: Run + Default;
 
     /// The validated super block.
     fn sb(&self) -> &Super;
@@ -22,11 +26,86 @@ pub trait ReadBlocks {
     /// `block` lies outside the filesystem (the number usually came from disk).
     fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error>;
 
+    /// Gives a run of blocks of one kind and with one owner in their headers: what [`Each::read`] does with a look-up for each of them, and an
+    /// implementation that keeps runs together does with one for all. `run` had another one before; it is not moved, because it may be large.
+    ///
+    /// Errors: those of [`ReadBlocks::read`]; [`Error::Corrupt`] if a block names another owner. Then `run` is of no use.
+    fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<(), Error>;
+
     /// A hint that these blocks will be read soon; may do nothing.
     fn prefetch(&self, _start: u64, _len: u32) {}
 
     /// CRC-32 as [`layout::Crc32`], with the fastest code at hand.
     fn crc32(&self) -> layout::Crc32;
+}
+
+/// Blocks that follow each other.
+pub trait Run {
+    /// Block `n` of them.
+    fn block(&self, n: usize) -> Option<&Block>;
+}
+
+/// Which blocks a run is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The first.
+    pub start: u64,
+    /// How many, at most [`MAX_RUN`].
+    pub count: usize,
+    /// Their kind, which has a header.
+    pub kind: BlockKind,
+    /// The owner that their headers name.
+    pub owner: u64,
+}
+
+/// Most blocks of a run.
+pub const MAX_RUN: usize = MAX_PARTITION_BLOCKS;
+
+/// A run whose blocks are guarded one by one.
+#[derive(Debug)]
+pub struct Each<B>([Option<B>; MAX_RUN]);
+
+impl<B> Default for Each<B> {
+    fn default() -> Self {
+        Each([const { None }; MAX_RUN])
+    }
+}
+
+impl<B: Deref<Target = Block>> Each<B> {
+    /// Reads them one by one: [`ReadBlocks::read_run`] for those that keep no runs.
+    ///
+    /// Errors: as there.
+    pub fn read<R: ReadBlocks<Ref = B>>(&mut self, io: &R, wanted: Extent) -> Result<(), Error> {
+        let mut block = wanted.start;
+        for (n, place) in self.0.iter_mut().enumerate() {
+            // The one before goes first: it could be the same block.
+            *place = None;
+            if n < wanted.count {
+                let data = io.read(block, wanted.kind)?;
+                check_owner(&data, block, &wanted)?;
+                *place = Some(data);
+                block = block.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B: Deref<Target = Block>> Run for Each<B> {
+    fn block(&self, n: usize) -> Option<&Block> {
+        self.0.get(n)?.as_deref()
+    }
+}
+
+/// Holds a verified block of a run to the owner that all of them have.
+///
+/// Errors: [`Error::Corrupt`].
+pub fn check_owner(data: &Block, block: u64, of: &Extent) -> Result<(), Error> {
+    let header = read_header(data, of.kind).map_err(Error::at(block))?;
+    if header.owner != of.owner {
+        return Err(Error::corrupt(block, "block belongs to somebody else"));
+    }
+    Ok(())
 }
 
 /// When blocks that were freed may be handed out again.

@@ -4,7 +4,7 @@
 use super::deferred::Deferred;
 use crate::vfs::{checksum::crc32, code, task, BlockSeal, BufMut, BufRef, Buffers, Update};
 use core::cell::RefCell;
-use engine::io::{ReadBlocks, Reuse, Transaction};
+use engine::io::{Each, Extent, ReadBlocks, Reuse, Transaction};
 use engine::Error;
 use layout::block::BlockKind;
 use layout::superblock::Super;
@@ -89,6 +89,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> ReadBlocks for Reader<'a> {
     type Ref = BufRef<'a, SIZE>;
+    type Run = Each<Self::Ref>;
 
     fn sb(&self) -> &Super {
         self.sb
@@ -105,6 +106,10 @@ impl<'a> ReadBlocks for Reader<'a> {
         self.buffers
             .read(block, kind as u32, check(self.sb, block, kind))
             .map_err(|f: Fault| f.at(block))
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<(), Error> {
+        run.read(self, wanted)
     }
 
     fn prefetch(&self, start: u64, len: u32) {
@@ -138,6 +143,7 @@ impl Txn<'_> {
 
 impl<'a> ReadBlocks for Txn<'a> {
     type Ref = BufRef<'a, SIZE>;
+    type Run = Each<Self::Ref>;
 
     fn sb(&self) -> &Super {
         self.sb
@@ -148,6 +154,10 @@ impl<'a> ReadBlocks for Txn<'a> {
         self.update
             .read(block, kind as u32, check(self.sb, block, kind))
             .map_err(|f: Fault| f.at(block))
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<(), Error> {
+        run.read(self, wanted)
     }
 
     fn prefetch(&self, start: u64, len: u32) {

@@ -11,16 +11,18 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use engine::io::ReadBlocks;
+use engine::io::{check_owner, Extent, ReadBlocks};
 use layout::block::{self, BlockKind};
 use layout::geometry::GROUP_BLOCKS;
 use layout::superblock::Super;
 use layout::{Block, BLOCK_SIZE};
 
 use crate::checksum::crc32;
-use crate::device::{offset_of, read_block, Device};
+use crate::contents::Contents;
+use crate::device::{offset_of, Device};
 use crate::error::{Error, Result};
 use crate::journal::{CommitSet, Journal};
+use crate::runs::{BlockRun, ByNumber, Runs};
 
 /// Blocks that the cache holds before it lets unchanged ones go: 256 MiB.
 const CACHE_LIMIT: usize = 65_536;
@@ -34,16 +36,19 @@ const GROUP_WORDS: usize = (GROUP_BLOCKS / 64) as usize;
 #[derive(Debug)]
 pub(crate) struct Slot {
     kind: BlockKind,
-    data: RefCell<Option<Rc<Block>>>,
+    data: RefCell<Option<Rc<Contents>>>,
     readers: Cell<usize>,
+    /// First block of the run that it is kept in, or 0.
+    run: Cell<u64>,
 }
 
 impl Slot {
-    pub(crate) fn new(kind: BlockKind, data: Rc<Block>) -> Rc<Self> {
+    pub(crate) fn new(kind: BlockKind, data: Rc<Contents>) -> Rc<Self> {
         Rc::new(Self {
             kind,
             data: RefCell::new(Some(data)),
             readers: Cell::new(0),
+            run: Cell::new(0),
         })
     }
 
@@ -52,7 +57,7 @@ impl Slot {
     }
 
     /// The contents, unless they are being changed.
-    pub(crate) fn data(&self) -> Option<Rc<Block>> {
+    pub(crate) fn data(&self) -> Option<Rc<Contents>> {
         self.data.borrow().clone()
     }
 
@@ -91,7 +96,7 @@ impl Slot {
 /// A shared guard of a block.
 #[derive(Debug)]
 pub struct BlockRef {
-    data: Rc<Block>,
+    data: Rc<Contents>,
     slot: Rc<Slot>,
 }
 
@@ -111,7 +116,7 @@ impl Drop for BlockRef {
 /// An exclusive guard of a block.
 #[derive(Debug)]
 pub struct BlockMut {
-    data: Rc<Block>,
+    data: Rc<Contents>,
     slot: Rc<Slot>,
 }
 
@@ -124,7 +129,7 @@ impl Deref for BlockMut {
 
 impl DerefMut for BlockMut {
     fn deref_mut(&mut self) -> &mut Block {
-        Rc::make_mut(&mut self.data)
+        &mut *Rc::make_mut(&mut self.data)
     }
 }
 
@@ -248,7 +253,8 @@ pub struct Blocks {
     sb: Super,
     /// `None` if the filesystem is only read.
     journal: RefCell<Option<Journal>>,
-    cache: RefCell<HashMap<u64, Rc<Slot>>>,
+    cache: RefCell<ByNumber<Rc<Slot>>>,
+    runs: RefCell<Runs>,
     batch: RefCell<Batch>,
     erased: RefCell<Erased>,
     last_io_error: RefCell<Option<io::Error>>,
@@ -261,6 +267,7 @@ impl Blocks {
             sb,
             journal: RefCell::new(journal),
             cache: RefCell::default(),
+            runs: RefCell::default(),
             batch: RefCell::default(),
             erased: RefCell::default(),
             last_io_error: RefCell::default(),
@@ -360,15 +367,88 @@ impl Blocks {
         let data = match committed {
             Some(data) => data,
             None => {
-                let data = read_block(&*self.device, block)
+                let mut data = Contents::zero();
+                self.device
+                    .read_at(offset_of(block), data.as_mut_slice())
                     .map_err(|error| self.io_error(block, error))?;
-                Rc::from(data)
+                Rc::new(data)
             }
         };
+        self.enter(block, kind, data)
+    }
+
+    /// Takes in a block that was read, if it is right.
+    fn enter(
+        &self,
+        block: u64,
+        kind: BlockKind,
+        data: Rc<Contents>,
+    ) -> Result<Rc<Slot>, engine::Error> {
         block::verify(kind, block, &data, self.sb.seed, crc32).map_err(engine::Error::at(block))?;
         let slot = Slot::new(kind, data);
         self.insert(block, Rc::clone(&slot));
         Ok(slot)
+    }
+
+    /// Reads the blocks of a run in one call, if none of them is in memory.
+    fn read_ahead(&self, wanted: &Extent) -> Result<(), engine::Error> {
+        let Extent {
+            start, count, kind, ..
+        } = *wanted;
+        let blocks = || start..start.saturating_add(count as u64);
+        let in_journal = |block| match &*self.journal.borrow() {
+            Some(journal) => journal.committed(block).is_some(),
+            None => false,
+        };
+        for block in blocks() {
+            if self.cached(block).is_some() || in_journal(block) {
+                return Ok(());
+            }
+            self.check_place(block, kind)?;
+        }
+        let mut buf = vec![0; count * BLOCK_SIZE];
+        self.device
+            .read_at(offset_of(start), &mut buf)
+            .map_err(|error| self.io_error(start, error))?;
+        for (block, bytes) in blocks().zip(buf.chunks_exact(BLOCK_SIZE)) {
+            let mut data = Contents::zero();
+            data.copy_from_slice(bytes);
+            self.enter(block, kind, Rc::new(data))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a run together, and keeps it.
+    fn new_run(&self, wanted: Extent) -> Result<BlockRun, engine::Error> {
+        let Extent { start, count, .. } = wanted;
+        self.read_ahead(&wanted)?;
+        let mut blocks = Vec::with_capacity(count);
+        for block in start..start.saturating_add(count as u64) {
+            let slot = self.slot(block, wanted.kind)?;
+            let data = slot.data().ok_or(engine::Error::Internal(
+                "block read while it is being changed",
+            ))?;
+            check_owner(&data, block, &wanted)?;
+            // A block of two runs that overlap would belong to the later one alone.
+            let _ = self.end_run(&slot);
+            slot.run.set(start);
+            blocks.push(data);
+        }
+        Ok(self.runs.borrow_mut().keep(wanted, blocks))
+    }
+
+    /// Ends the run that a block is kept in, because it changes.
+    ///
+    /// # Errors
+    /// [`engine::Error::Internal`] if somebody has a guard of the run.
+    pub(crate) fn end_run(&self, slot: &Slot) -> Result<(), engine::Error> {
+        match slot.run.take() {
+            0 => Ok(()),
+            start if self.runs.borrow_mut().end(start) => Err(engine::Error::Internal(
+                "block changed while a run with it is being read",
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn cached(&self, block: u64) -> Option<Rc<Slot>> {
@@ -385,12 +465,23 @@ impl Blocks {
                 excess -= usize::from(!keep);
                 keep
             });
+            // They would not learn of changes to blocks that are read anew.
+            self.runs.borrow_mut().clear();
         }
-        cache.insert(block, slot);
+        let old = cache.insert(block, slot);
+        self.left(old);
     }
 
     pub(crate) fn remove(&self, block: u64) {
-        self.cache.borrow_mut().remove(&block);
+        let old = self.cache.borrow_mut().remove(&block);
+        self.left(old);
+    }
+
+    /// A slot is not in the cache any more, and its run ends. A guard of that, of a time before, keeps what it has.
+    fn left(&self, slot: Option<Rc<Slot>>) {
+        if let Some(slot) = slot {
+            let _ = self.end_run(&slot);
+        }
     }
 
     /// Metadata lies after the system area, but for the descriptor table. Slots have no header that would show a wrong number, so this matters.
@@ -439,11 +530,13 @@ impl Blocks {
         let mut batch = self.batch.borrow_mut();
         let mut set = CommitSet::default();
         for (&block, slot) in &batch.dirty {
+            // It shares the contents, which the seal would have to copy.
+            self.end_run(slot)?;
             let mut data = slot.data.borrow_mut();
             let data = data.as_mut().ok_or(engine::Error::Internal(
                 "commit while a block is being changed",
             ))?;
-            block::seal(slot.kind, Rc::make_mut(data), self.sb.seed, crc32);
+            block::seal(slot.kind, &mut *Rc::make_mut(data), self.sb.seed, crc32);
             set.blocks.insert(block, Rc::clone(data));
         }
         set.revoked.extend(&batch.revoked);
@@ -502,6 +595,7 @@ impl Blocks {
 
 impl ReadBlocks for Blocks {
     type Ref = BlockRef;
+    type Run = BlockRun;
 
     fn sb(&self) -> &Super {
         &self.sb
@@ -509,6 +603,16 @@ impl ReadBlocks for Blocks {
 
     fn read(&self, block: u64, kind: BlockKind) -> Result<BlockRef, engine::Error> {
         self.slot(block, kind)?.share()
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut BlockRun) -> Result<(), engine::Error> {
+        *run = BlockRun::default();
+        if let Some(kept) = self.runs.borrow().get(&wanted) {
+            *run = kept;
+            return Ok(());
+        }
+        *run = self.new_run(wanted)?;
+        Ok(())
     }
 
     fn crc32(&self) -> layout::Crc32 {

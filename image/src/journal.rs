@@ -18,6 +18,7 @@ use layout::jbd2::{self, Commit, DescriptorWriter, Super, Tag, REVOKES_PER_BLOCK
 use layout::{Block, BLOCK_SIZE};
 
 use crate::checksum::crc32c;
+use crate::contents::Contents;
 use crate::device::{read_block, Device, RunWriter};
 use crate::error::{Error, JournalFault, Result};
 
@@ -97,7 +98,7 @@ impl Region {
 #[derive(Clone, Debug, Default)]
 pub struct CommitSet {
     /// New contents, sealed, by block number.
-    pub blocks: BTreeMap<u64, Rc<Block>>,
+    pub blocks: BTreeMap<u64, Rc<Contents>>,
     /// Blocks freed: older copies of them must not be replayed. None of them is in `blocks`.
     pub revoked: Vec<u64>,
 }
@@ -118,7 +119,7 @@ pub struct Journal {
     head: u32,
     /// Blocks of the ring in use.
     used: u32,
-    homeless: BTreeMap<u64, Rc<Block>>,
+    homeless: BTreeMap<u64, Rc<Contents>>,
     last_commit: Commit,
     aborted: bool,
 }
@@ -181,7 +182,7 @@ impl Journal {
 
     /// The committed contents of a block that may not be at its home yet.
     #[must_use]
-    pub fn committed(&self, block: u64) -> Option<&Rc<Block>> {
+    pub fn committed(&self, block: u64) -> Option<&Rc<Contents>> {
         self.homeless.get(&block)
     }
 
@@ -261,7 +262,7 @@ impl Journal {
             for &(&home, contents) in part {
                 let mut contents = Rc::clone(contents);
                 let escaped = contents.starts_with(&jbd2::MAGIC.to_be_bytes())
-                    && jbd2::escape(Rc::make_mut(&mut contents));
+                    && jbd2::escape(&mut *Rc::make_mut(&mut contents));
                 let pushed = descriptor.push(&Tag {
                     block: home,
                     escaped,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`Image`] | an open filesystem: transactions, commit, close |
 //! | [`ops`] | what the tools do with it: paths, names, contents, copying in |
-//! | [`blocks`], [`txn`] | how the engine reaches blocks: cache, guards, undo |
+//! | [`blocks`], [`contents`], [`runs`], [`txn`] | how the engine reaches blocks: cache, guards, undo |
 //! | [`tree_memory`] | memory for the search trees of indexes |
 //! | [`superblock`] | the super block and its backups on a device |
 //! | [`device`] | storage: files, block devices, memory, and devices that fail on purpose |
@@ -20,6 +20,7 @@
 
 pub mod blocks;
 pub mod checksum;
+pub mod contents;
 pub mod device;
 pub mod error;
 pub mod format;
@@ -27,6 +28,7 @@ mod image;
 pub mod in_use;
 pub mod journal;
 pub mod ops;
+pub mod runs;
 pub mod superblock;
 pub mod tree_memory;
 pub mod txn;

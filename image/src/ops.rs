@@ -11,4 +11,5 @@ mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};
 pub use names::DirEntry;
+pub use search::Searcher;
 pub use vectors::NewRecord;

@@ -3,16 +3,17 @@
 //! collect in a batch that is committed as one: as jbd2 does, and for the same reason.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use engine::io::{ReadBlocks, Reuse, Transaction};
+use engine::io::{Extent, ReadBlocks, Reuse, Transaction};
 use engine::{Error, Result};
 use layout::block::BlockKind;
 use layout::superblock::Super;
-use layout::{Block, BLOCK_SIZE};
 
 use crate::blocks::{BlockMut, BlockRef, Blocks, Slot};
+use crate::contents::Contents;
+use crate::runs::{BlockRun, ByNumber};
 
 /// An open transaction. Dropped without [`Txn::finish`], it is undone. There is one at a time.
 pub struct Txn<'a> {
@@ -23,14 +24,14 @@ pub struct Txn<'a> {
 /// What a block was before the transaction.
 struct Before {
     /// `None`: it was not cached.
-    contents: Option<(BlockKind, Rc<Block>)>,
+    contents: Option<(BlockKind, Rc<Contents>)>,
     dirty: bool,
     revoked: bool,
 }
 
 #[derive(Default)]
 struct Undo {
-    blocks: HashMap<u64, Before>,
+    blocks: ByNumber<Before>,
     freed: Vec<(u64, u32, Reuse)>,
 }
 
@@ -115,12 +116,19 @@ impl<'a> Txn<'a> {
     /// Makes `slot` part of the batch.
     fn dirty(&self, block: u64, slot: &Rc<Slot>) -> Result<()> {
         let mut batch = self.blocks.batch().borrow_mut();
-        if !batch.dirty.contains_key(&block)
-            && batch.dirty.len() >= self.blocks.limit(batch.revoked.len())
-        {
-            return Err(Error::TooBig);
+        let batch = &mut *batch;
+        // Full only counts for blocks that are not there yet, most of which are.
+        let most = || self.blocks.limit(batch.revoked.len());
+        let count = batch.dirty.len();
+        match batch.dirty.entry(block) {
+            Entry::Occupied(mut place) => {
+                place.insert(Rc::clone(slot));
+            }
+            Entry::Vacant(_) if count >= most() => return Err(Error::TooBig),
+            Entry::Vacant(place) => {
+                place.insert(Rc::clone(slot));
+            }
         }
-        batch.dirty.insert(block, Rc::clone(slot));
         batch.revoked.remove(&block);
         Ok(())
     }
@@ -165,6 +173,7 @@ impl Drop for Txn<'_> {
 
 impl ReadBlocks for Txn<'_> {
     type Ref = BlockRef;
+    type Run = BlockRun;
 
     fn sb(&self) -> &Super {
         self.blocks.sb()
@@ -172,6 +181,10 @@ impl ReadBlocks for Txn<'_> {
 
     fn read(&self, block: u64, kind: BlockKind) -> Result<BlockRef> {
         self.blocks.read(block, kind)
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut BlockRun) -> Result<()> {
+        self.blocks.read_run(wanted, run)
     }
 
     fn crc32(&self) -> layout::Crc32 {
@@ -190,6 +203,7 @@ impl Transaction for Txn<'_> {
                 "block to be changed is held by somebody else",
             ));
         }
+        self.blocks.end_run(&slot)?;
         self.remember(block, Some(&slot))?;
         self.dirty(block, &slot)?;
         slot.lend()
@@ -202,8 +216,11 @@ impl Transaction for Txn<'_> {
         if old.as_ref().is_some_and(|slot| slot.is_held()) {
             return Err(Error::Internal("new block is held by somebody else"));
         }
+        if let Some(slot) = &old {
+            self.blocks.end_run(slot)?;
+        }
         self.remember(block, old.as_ref())?;
-        let slot = Slot::new(kind, Rc::new([0; BLOCK_SIZE]));
+        let slot = Slot::new(kind, Rc::new(Contents::zero()));
         self.dirty(block, &slot)?;
         self.blocks.insert(block, Rc::clone(&slot));
         slot.lend()
@@ -216,6 +233,7 @@ impl Transaction for Txn<'_> {
             if slot.is_held() {
                 return Err(Error::Internal("block to be freed is held by somebody"));
             }
+            self.blocks.end_run(slot)?;
             if slot.kind() != kind {
                 return Err(Error::corrupt(
                     block,

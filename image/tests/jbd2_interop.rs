@@ -169,7 +169,7 @@ fn write_journal(device: &dyn Device, region: Region, seed: u64, first_sequence:
         for _ in 0..1 + next(40) {
             let home = 9000 + next(60);
             set.blocks
-                .insert(home, Rc::new(contents(n << 16 | home, next(3) == 0)));
+                .insert(home, Rc::new(contents(n << 16 | home, next(3) == 0).into()));
         }
         for _ in 0..next(6) {
             let home = 9000 + next(60);

@@ -104,19 +104,9 @@ impl SegmentHeader {
     /// Reads the fields. Checked: slot size and counts in range, that slots and locations fill the blocks, and no more of either kind
     /// initialised than there are.
     pub fn read(block: &Block) -> Result<SegmentHeader, Invalid> {
-        let f = |n: usize| {
-            u32_at(block, HEADER_SIZE.saturating_add(n)).ok_or(Invalid("short segment header"))
-        };
-        let h = SegmentHeader {
-            segment: f(0)?,
-            slot_size: f(4)?,
-            slots: f(8)?,
-            used: f(12)?,
-            blocks: f(16)?,
-            init: f(20)?,
-            located: f(24)?,
-        };
-        if f(28)? != 0 {
+        let h = SegmentHeader::fields(block)?;
+        let reserved = u32_at(block, HEADER_SIZE.saturating_add(28));
+        if reserved != Some(0) {
             return Err(Invalid("reserved bytes of a segment header not zero"));
         }
         let size = h.slot_size as usize;
@@ -135,6 +125,22 @@ impl SegmentHeader {
             return Err(Invalid("more segment blocks initialised than there are"));
         }
         Ok(h)
+    }
+
+    /// Reads the fields of a block that passed [`crate::block::verify`], which checks what [`SegmentHeader::read`] does.
+    pub fn fields(block: &Block) -> Result<SegmentHeader, Invalid> {
+        let f = |n: usize| {
+            u32_at(block, HEADER_SIZE.saturating_add(n)).ok_or(Invalid("short segment header"))
+        };
+        Ok(SegmentHeader {
+            segment: f(0)?,
+            slot_size: f(4)?,
+            slots: f(8)?,
+            used: f(12)?,
+            blocks: f(16)?,
+            init: f(20)?,
+            located: f(24)?,
+        })
     }
 
     /// Writes the fields.

@@ -226,18 +226,29 @@ impl<'a> Queries<'a> {
     }
 
     /// The queries from number `first` on, `count` of them or as many as there are.
-    fn part(&self, first: usize, count: usize) -> Queries<'a> {
+    pub fn part(&self, first: usize, count: usize) -> Queries<'a> {
         let first = first.min(self.count);
         let count = count.min(self.count.saturating_sub(first));
+        let size = self.kind.vector_bytes();
         Queries {
             count,
             bytes: self
                 .bytes
-                .get(first.saturating_mul(self.kind.vector_bytes())..)
+                .get(first.saturating_mul(size)..)
+                .and_then(|bytes| bytes.get(..count.saturating_mul(size)))
                 .unwrap_or(&[]),
-            norms: self.norms.get(first..).unwrap_or(&[]),
+            norms: self
+                .norms
+                .get(first..)
+                .and_then(|norms| norms.get(..count))
+                .unwrap_or(&[]),
             ..*self
         }
+    }
+
+    /// Their elements, end to end.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Number of queries.

@@ -6,8 +6,10 @@
 //! |---|---|
 //! | [`kernel`] | a mount, through ioctls |
 //! | [`image`] | a device or image file that is not mounted |
+//! | [`compare`] | searching an index there |
 //! | `sys` | the ioctl itself, and all the unsafe code there is |
 
+pub mod compare;
 mod conditions;
 pub mod image;
 pub mod kernel;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::rc::Rc;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -221,7 +222,7 @@ pub struct Hit {
     /// A path of its file, from the root of the mount, without a slash in front. What
     /// is not UTF-8 in it is replaced.
     #[serde(serialize_with = "as_lossy")]
-    pub path: Vec<u8>,
+    pub path: Rc<[u8]>,
     /// The record's label.
     pub label: u64,
     /// The record's tag.
@@ -334,7 +335,7 @@ fn as_octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(&format_args!("{mode:04o}"))
 }
 
-fn as_lossy<S: Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+fn as_lossy<S: Serializer>(path: &Rc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&String::from_utf8_lossy(path))
 }
 

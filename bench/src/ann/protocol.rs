@@ -14,8 +14,8 @@ pub type Knobs = BTreeMap<String, u64>;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 pub enum Request {
-    /// What can be done, and the settings to try on an index of so many rows.
-    Describe { rows: u64 },
+    /// What can be done, and the settings to try.
+    Describe {},
     /// Takes these queries for all that follows.
     Load { queries: PathBuf },
     /// Builds an index of the rows of `base` in the folder `store`, durably.

@@ -29,20 +29,51 @@ const IMAGE: &str = "vexfs.img";
 /// Records of a request, and bytes of their vectors: as `vexctl import`.
 const BATCH_RECORDS: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
+/// The knob of the search tree: leaves to look at.
+const KNOB: &str = "probes";
+/// Its settings.
+const PROBES: [u64; 16] = [2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256];
 
 /// How the index is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Every record is compared
     Exact,
+    /// The search tree
+    Tree,
 }
 
 impl Kind {
     /// The settings to try, from careless to careful.
-    fn knobs(self, _rows: u64) -> Vec<Knobs> {
+    fn knobs(self) -> Vec<Knobs> {
         match self {
             Kind::Exact => vec![Knobs::new()],
+            Kind::Tree => {
+                let probes = PROBES.iter();
+                probes
+                    .map(|probes| Knobs::from([(KNOB.to_owned(), *probes)]))
+                    .collect()
+            }
         }
+    }
+
+    /// What the settings mean.
+    ///
+    /// # Errors
+    /// A setting that this kind does not have.
+    fn effort(self, knobs: &Knobs) -> Result<Effort> {
+        let knob = match self {
+            Kind::Exact => None,
+            Kind::Tree => Some(KNOB),
+        };
+        if let Some(unknown) = knobs.keys().find(|name| Some(name.as_str()) != knob) {
+            anyhow::bail!("{self:?} has no knob {unknown}");
+        }
+        Ok(match (self, knobs.get(KNOB)) {
+            (Kind::Exact, _) => Effort::All,
+            (Kind::Tree, None) => Effort::Recall(uapi::search::SEARCH_RECALL),
+            (Kind::Tree, Some(probes)) => Effort::Probes(u32::try_from(*probes)?),
+        })
     }
 }
 
@@ -85,9 +116,9 @@ impl Store {
         }
     }
 
-    /// The settings to try on an index of so many rows.
-    pub fn knobs(&self, rows: u64) -> Vec<Knobs> {
-        self.kind.knobs(rows)
+    /// The settings to try.
+    pub fn knobs(&self) -> Vec<Knobs> {
+        self.kind.knobs()
     }
 
     /// Builds an index of these vectors, durably, in an image in the folder `store`, or on the mount.
@@ -167,10 +198,7 @@ impl Store {
         knobs: &Knobs,
         rows: &mut Vec<i64>,
     ) -> Result<()> {
-        if let Some(knob) = knobs.keys().next() {
-            anyhow::bail!("{:?} has no knob {knob}", self.kind);
-        }
-        let exact = self.kind == Kind::Exact;
+        let effort = self.kind.effort(knobs)?;
         let Opened { index, search, .. } = self.opened()?;
         let most = (uapi::search::SEARCH_HITS_MAX / k.max(1))
             .clamp(1, uapi::search::SEARCH_QUERIES_MAX) as usize;
@@ -180,11 +208,7 @@ impl Store {
                 count: u32::try_from(vectors.len() / index.vector_bytes())?,
                 k,
                 filter: &Filter::default(),
-                effort: if exact {
-                    Effort::All
-                } else {
-                    Effort::Recall(uapi::search::SEARCH_RECALL)
-                },
+                effort,
             };
             for hits in search.search(index, &request)? {
                 let end = rows.len() + k as usize;

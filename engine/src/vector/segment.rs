@@ -164,14 +164,18 @@ pub(crate) fn with_room<R: ReadBlocks>(
     Ok(found)
 }
 
-/// The segment of `index` that begins at block `start`, as its own header has it: for ids of the search tree, which name no numbers.
-pub(crate) fn at_block<R: ReadBlocks>(io: &R, index: &Index, start: u64) -> Result<Segment> {
+/// The segment of `index` that begins at block `start`, as its own header has it, and that: for ids of the search tree, which name no numbers.
+pub(crate) fn at_block<R: ReadBlocks>(
+    io: &R,
+    index: &Index,
+    start: u64,
+) -> Result<(Segment, R::Ref)> {
     let bad = |what| Error::corrupt(start, what);
     let data = io.read(start, BlockKind::Segment)?;
     let owner = read_header(&data, BlockKind::Segment)
         .map_err(|e| bad(e.0))?
         .owner;
-    let h = SegmentHeader::read(&data).map_err(|e| bad(e.0))?;
+    let h = SegmentHeader::fields(&data).map_err(|e| bad(e.0))?;
     let size = slot_size(index.vector_bytes());
     if owner != u64::from(index.id) || h.slot_size as usize != size {
         return Err(bad(
@@ -181,7 +185,7 @@ pub(crate) fn at_block<R: ReadBlocks>(io: &R, index: &Index, start: u64) -> Resu
     if !io.sb().geometry.is_data(start, u64::from(h.blocks)) {
         return Err(bad("segment lies outside the data area of a group"));
     }
-    Ok(Segment {
+    let segment = Segment {
         index: index.id,
         number: h.segment,
         slot_size: size,
@@ -191,7 +195,8 @@ pub(crate) fn at_block<R: ReadBlocks>(io: &R, index: &Index, start: u64) -> Resu
             slots: h.slots,
             free: h.slots.saturating_sub(h.used),
         },
-    })
+    };
+    Ok((segment, data))
 }
 
 impl Segment {
@@ -366,8 +371,8 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
         Ok(())
     }
 
-    /// Fills `out` with the bytes from `at` of slot `slot` on.
-    fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
+    /// Fills `out` with the bytes from `at` of slot `slot` on, unchecked.
+    pub(crate) fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
         let mut done = 0usize;
         self.pieces(slot, at, at.saturating_add(out.len()), |bytes| {
             put(out, done, bytes)?;
@@ -382,12 +387,8 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
             return Err(Error::Internal("buffer of another length than a slot"));
         }
         self.copy(slot, 0, out)?;
-        let bad = |what| Error::corrupt(self.segment.block_of(slot), what);
-        layout::segment::verify_slot(out, self.io.sb().seed, self.io.crc32())
-            .map_err(|e| bad(e.0))?;
-        let h = SlotHeader::read(out).ok_or(bad("short slot"))?;
-        self.check(slot, &h)?;
-        Ok(h)
+        check_slot(self.io, self.segment.index, out)
+            .map_err(|what| Error::corrupt(self.segment.block_of(slot), what))
     }
 
     /// Reads the header of a slot and its elements into `out`, as long as they are, and checks everything.
@@ -438,14 +439,29 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
     }
 
     fn check(&self, slot: u32, h: &SlotHeader) -> Result<()> {
-        if h.index != self.segment.index || h.ino == 0 {
-            return Err(Error::corrupt(
-                self.segment.block_of(slot),
-                "slot in use is empty or belongs to another index",
-            ));
-        }
-        Ok(())
+        check_header(self.segment.index, h)
+            .map_err(|what| Error::corrupt(self.segment.block_of(slot), what))
     }
+}
+
+/// Checks a whole slot in use of index `index`, which was copied: checksum, index, not empty. Says what is wrong otherwise.
+pub(crate) fn check_slot<R: ReadBlocks>(
+    io: &R,
+    index: u32,
+    slot: &[u8],
+) -> core::result::Result<SlotHeader, &'static str> {
+    layout::segment::verify_slot(slot, io.sb().seed, io.crc32()).map_err(|e| e.0)?;
+    let h = SlotHeader::read(slot).ok_or("short slot")?;
+    check_header(index, &h)?;
+    Ok(h)
+}
+
+/// Checks what a slot in use of index `index` says of itself.
+fn check_header(index: u32, h: &SlotHeader) -> core::result::Result<(), &'static str> {
+    if h.index != index || h.ino == 0 {
+        return Err("slot in use is empty or belongs to another index");
+    }
+    Ok(())
 }
 
 /// Gives every block piece of slot `slot` to `f`: the bytes to change, and where in the slot they begin. Blocks from the

@@ -3,7 +3,7 @@
 //! every rule of `engine::io` enforced (guards, sealing, verification of all that is committed).
 #![allow(dead_code)] // every test binary uses its own part
 
-use engine::io::{ReadBlocks, Reuse, Transaction};
+use engine::io::{Each, Extent, ReadBlocks, Reuse, Transaction};
 use engine::space::{GroupMem, Space};
 use engine::{Cx, Error, Result};
 use layout::block::{self, BlockKind};
@@ -112,6 +112,7 @@ impl Drop for MutGuard {
 
 impl ReadBlocks for MemIo {
     type Ref = RefGuard;
+    type Run = Each<RefGuard>;
 
     fn sb(&self) -> &Super {
         &self.sb
@@ -132,6 +133,10 @@ impl ReadBlocks for MemIo {
             block::verify(kind, block, &data, self.sb.seed, crc32).map_err(Error::at(block))?;
         }
         Ok(RefGuard(data))
+    }
+
+    fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<()> {
+        run.read(self, wanted)
     }
 
     fn crc32(&self) -> layout::Crc32 {

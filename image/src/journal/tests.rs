@@ -46,7 +46,7 @@ fn script() -> impl Strategy<Value = Script> {
 }
 
 /// Contents that differ for every transaction; one in three begins with the journal's magic.
-fn contents(transaction: u64, block: u64) -> Rc<Block> {
+fn contents(transaction: u64, block: u64) -> Rc<Contents> {
     let mut data = [0; BLOCK_SIZE];
     for (i, word) in data.chunks_exact_mut(8).enumerate() {
         word.copy_from_slice(&((transaction << 32) | (block << 10) | i as u64).to_le_bytes());
@@ -54,11 +54,11 @@ fn contents(transaction: u64, block: u64) -> Rc<Block> {
     if (transaction + block) % 3 == 0 {
         data[..4].copy_from_slice(&jbd2::MAGIC.to_be_bytes());
     }
-    Rc::new(data)
+    Rc::new(Contents::from(data))
 }
 
 /// What must be in a block; `None`: file data in flight, anything.
-type State = BTreeMap<u64, Option<Rc<Block>>>;
+type State = BTreeMap<u64, Option<Rc<Contents>>>;
 
 fn formatted(sequence: u32) -> MemDevice {
     let device = MemDevice::new(REGION.fs_blocks * BLOCK_SIZE as u64);
@@ -77,10 +77,10 @@ fn run(
     scripts: &[Script],
     acknowledge: impl Fn(u64),
 ) -> Result<Vec<State>> {
-    let zero = Rc::new([0; BLOCK_SIZE]);
+    let zero = Rc::new(Contents::zero());
     let mut state: State = HOMES.map(|block| (block, Some(Rc::clone(&zero)))).collect();
     let mut states = vec![state.clone()];
-    let mut in_flight: Vec<(u64, Rc<Block>)> = Vec::new();
+    let mut in_flight: Vec<(u64, Rc<Contents>)> = Vec::new();
     for (n, script) in (1u64..).zip(scripts) {
         let mut set = CommitSet::default();
         for &block in &script.writes {
@@ -128,7 +128,7 @@ fn check(device: &dyn Device, states: &[State], acknowledged: u64, what: &str) {
             .iter()
             .filter_map(|(&block, expected)| Some((block, expected.as_ref()?)));
         known
-            .find(|(block, expected)| *read(device, *block) != ***expected)
+            .find(|(block, expected)| *read(device, *block) != ****expected)
             .map(|(block, _)| block)
     };
     let first = acknowledged as usize;
@@ -167,7 +167,7 @@ proptest! {
                 journal.commit(&outcome, set).unwrap();
                 let (_, replay) = Journal::open(&outcome, REGION).unwrap();
                 assert_eq!((replay.transactions, replay.blocks()), (1, 1), "{what}");
-                assert_eq!(*read(&outcome, 1999), *contents(99, 1999));
+                assert_eq!(*read(&outcome, 1999), **contents(99, 1999));
             }
         });
     }
@@ -249,7 +249,7 @@ proptest! {
             // The transactions before the damage.
             Ok(_) => {
                 prop_assert!(states.iter().any(|state| state.iter().all(|(&block, expected)| {
-                    expected.as_ref().is_none_or(|expected| *read(&device, block) == **expected)
+                    expected.as_ref().is_none_or(|expected| *read(&device, block) == ***expected)
                 })), "the device holds no state that ever was");
             }
         }
@@ -270,7 +270,7 @@ fn a_clean_close_leaves_an_empty_journal_and_the_blocks_at_home() {
     );
     assert!(journal.committed(2000).is_some());
     journal.close(&device).unwrap();
-    assert_eq!(*read(&device, 2000), *contents(3, 2000));
+    assert_eq!(*read(&device, 2000), **contents(3, 2000));
     let sb = REGION.read_super(&device).unwrap();
     assert_eq!(sb.start, 0);
     // Formatted with 7, the first transaction was 8, the next to be used is 9 or later.

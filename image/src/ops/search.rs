@@ -4,7 +4,7 @@
 use engine::vector::tree::{Fetched, Progress};
 use engine::vector::Batch;
 use engine::Error;
-use layout::segment::MAX_SLOT_SIZE;
+use layout::segment::slot_size;
 use layout::vector::Index;
 use vector::Userspace;
 
@@ -12,30 +12,49 @@ use crate::error::Result;
 use crate::image::Image;
 use crate::tree_memory::QueryMemory;
 
-/// Bytes of records that are handed out at once.
+/// Bytes of records that are handed out at once, at most (and one record at least).
 const BATCH: usize = 64 * 1024;
 
-impl Image {
-    /// Gives the `wanted` records of `index` that seem nearest to `query`, a validated vector, to `take`, in batches, after looking at `probes` leaves of its search tree.
-    /// Records without an entry there are not found ([`engine::vector::tree::is_complete`]).
+/// Searches of an index, one after the other, in memory that they share.
+pub struct Searcher {
+    compute: Userspace,
+    memory: QueryMemory,
+    buffer: Vec<u8>,
+    probes: usize,
+}
+
+impl Searcher {
+    /// For searches of `index` that look at `probes` leaves of its tree for `wanted` records.
+    ///
+    /// # Errors
+    /// Those of [`engine::vector::tree::Search::lengths`].
+    pub fn new(index: &Index, probes: usize, wanted: usize) -> Result<Self> {
+        let slot = slot_size(index.vector_bytes());
+        let bytes = wanted.saturating_mul(slot).clamp(slot, BATCH.max(slot));
+        Ok(Self {
+            compute: Userspace::detect(),
+            memory: QueryMemory::new(index, probes, wanted)?,
+            buffer: vec![0; bytes],
+            probes,
+        })
+    }
+
+    /// Gives the records of `index` that seem nearest to `query`, a validated vector, to `take`, in batches.
+    /// Records without an entry in the tree are not found ([`engine::vector::tree::is_complete`]).
     ///
     /// # Errors
     /// Those of [`engine::vector::tree::Search`]; those of `take`.
     pub fn nearest(
-        &self,
+        &mut self,
+        image: &Image,
         index: &Index,
         query: &[u8],
-        probes: usize,
-        wanted: usize,
         mut take: impl FnMut(&Batch<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut memory = QueryMemory::new(index, probes, wanted)?;
-        let compute = Userspace::detect();
-        let mut search = memory.search(index, query, probes)?;
-        while self.read(|io| search.step(io, &compute, index))? == Progress::More {}
-        let mut buffer = vec![0; BATCH.max(MAX_SLOT_SIZE)];
+        let mut search = self.memory.search(index, query, self.probes)?;
+        while image.read(|io| search.step(io, &self.compute, index))? == Progress::More {}
         loop {
-            match self.read(|io| search.fetch(io, index, &mut buffer))? {
+            match image.read(|io| search.fetch(io, index, &mut self.buffer))? {
                 Fetched::Batch(batch) => take(&batch)?,
                 Fetched::Done => return Ok(()),
                 Fetched::Changed => {

@@ -91,8 +91,16 @@ fn assign(keys: &[u32], side: &mut [u8]) -> bool {
         .saturating_sub(second)
         .min(n.saturating_sub(least))
         .max(least);
+    let balanced = first == n.saturating_sub(second);
     let mut changed = false;
     for (i, (key, s)) in keys.iter().zip(side.iter_mut()).enumerate() {
+        if balanced {
+            // Those nearer to the first centre are the first side.
+            let new = u8::from(*key > EVEN);
+            changed |= *s != new;
+            *s = new;
+            continue;
+        }
         let before = |(j, k): (usize, &u32)| *k < *key || (*k == *key && j < i);
         let rank = keys.iter().enumerate().filter(|e| before(*e)).count();
         let new = u8::from(rank >= first);

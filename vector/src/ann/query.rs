@@ -29,8 +29,8 @@ impl QueryMemory<'_> {
     }
 }
 
-/// Most entries of which [`Noted::limit`] keeps count.
-const LIMIT_OF: usize = 32;
+/// How often [`Noted::limit`] halves the range of the bounds.
+const HALVINGS: u32 = 10;
 
 /// A query, ready to look at partitions.
 ///
@@ -113,29 +113,29 @@ impl Noted {
         both.take(self.count).map(|(e, k)| (usize::from(*e), *k))
     }
 
-    /// The `wanted`th smallest upper bound of the entries noted: a limit for the second look. [`super::NO_LIMIT`]
-    /// if there are fewer, or more than 32 are wanted. Bounds hold but for a small probability.
+    /// A value that at least `wanted` upper bounds of the entries noted do not exceed, and hardly more: a limit for the second look. [`super::NO_LIMIT`]
+    /// if there are fewer. Bounds hold but for a small probability.
     pub fn limit(&self, wanted: usize) -> u32 {
-        let mut nearest = [super::NO_LIMIT; LIMIT_OF];
-        if wanted == 0 || wanted > LIMIT_OF || self.count < wanted {
+        let uppers = self.upper.get(..self.count).unwrap_or(&[]);
+        if wanted == 0 || uppers.len() < wanted {
             return super::NO_LIMIT;
         }
-        let Some(nearest) = nearest.get_mut(..wanted) else {
-            return super::NO_LIMIT;
-        };
-        for upper in self.upper.iter().take(self.count) {
-            // Insertion into an ascending list, from its end.
-            let mut new = *upper;
-            if nearest.last().is_some_and(|last| new >= *last) {
-                continue;
-            }
-            for place in nearest.iter_mut() {
-                if new < *place {
-                    core::mem::swap(&mut new, place);
-                }
+        // Halving: more than `wanted` do not exceed `high`, and fewer do not exceed `low`.
+        let (mut low, mut high) = (u32::MAX, 0);
+        for upper in uppers {
+            low = low.min(*upper);
+            high = high.max(*upper);
+        }
+        for _ in 0..HALVINGS {
+            let middle = low.saturating_add(high.saturating_sub(low) / 2);
+            let below: u32 = uppers.iter().map(|u| u32::from(*u <= middle)).sum();
+            if below as usize >= wanted {
+                high = middle;
+            } else {
+                low = middle;
             }
         }
-        nearest.last().copied().unwrap_or(super::NO_LIMIT)
+        high
     }
 }
 
@@ -249,7 +249,12 @@ impl Fpu {
         noted: &mut Noted,
     ) -> Result<(), Error> {
         let shape = &query.shape;
-        for entry in noted.entry.iter().take(noted.count) {
+        // Those who have all blocks need not be asked for each entry's.
+        let mut entries = noted.entry.iter().take(noted.count);
+        let all = present(blocks, 0, shape.blocks())
+            && entries.all(|entry| usize::from(*entry) < shape.capacity());
+        let count = if all { 0 } else { noted.count };
+        for entry in noted.entry.iter().take(count) {
             let entry = usize::from(*entry);
             let (first, count) = shape.extended_blocks(entry);
             let pack = shape.scan_blocks(entry.saturating_add(1));

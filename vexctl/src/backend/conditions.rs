@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{anyhow, Context as _, Error, Result};
-use engine::vector::is_live;
 use image::Image;
 use layout::segment::SlotHeader;
 
@@ -42,14 +41,17 @@ impl Conditions {
         })
     }
 
-    /// Whether a record lives and meets them all, but for the distance.
+    /// Whether a record lives and meets them all, but for the distance. `lives` is asked whether it does, if that matters.
     ///
     /// # Errors
-    /// Those of reading the image.
-    pub fn admits(&self, image: &Image, record: &SlotHeader) -> Result<bool> {
-        if !self.request.admits(record.label, record.tag)
-            || !image.read(|io| is_live(io, record))?
-        {
+    /// Those of reading the image, and of `lives`.
+    pub fn admits(
+        &self,
+        image: &Image,
+        record: &SlotHeader,
+        lives: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
+        if !self.request.admits(record.label, record.tag) || !lives()? {
             return Ok(false);
         }
         if !self.request.asks_files() {

@@ -5,23 +5,21 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{anyhow, ensure, Context as _, Error, Result};
-use engine::vector::{scan, tree, usage, Batch, ScanPos};
+use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
 use layout::inode::{FileType, Inode};
 use layout::vector::{Element, Index, Metric as DiskMetric};
 use layout::BLOCK_SIZE;
-use vector::{Candidate, Compute as _, Distance, Kind, Metric, Rank, TopK, Userspace};
+use vector::{Candidate, Distance, Kind, Metric, TopK, Userspace};
 
+use super::compare::Comparison;
 use super::conditions::Conditions;
-use super::{Access, Backend, Effort, FileRecords, NewIndex, NewRecord, Queries};
+use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
 use crate::model::{self, printable};
-
-/// Bytes of slots that are compared with all queries at a time: they should stay in
-/// the processor's second-level cache meanwhile.
-const SCAN_BUFFER: usize = 256 << 10;
 
 /// A path in an image, open.
 pub struct ImageBackend {
@@ -111,11 +109,12 @@ impl ImageBackend {
         &self,
         answers: &[&mut [Candidate]],
         through: Option<u64>,
-    ) -> Result<HashMap<u64, Vec<u8>>> {
+    ) -> Result<HashMap<u64, Rc<[u8]>>> {
         let mut paths = HashMap::new();
+        let mut last = None;
         for candidate in answers.iter().flat_map(|answer| answer.iter()) {
             let inode = candidate.rank.inode;
-            if paths.contains_key(&inode) {
+            if last.replace(inode) == Some(inode) || paths.contains_key(&inode) {
                 continue;
             }
             let path = match through {
@@ -129,7 +128,7 @@ impl ImageBackend {
             if path.first() == Some(&b'/') {
                 path.remove(0);
             }
-            paths.insert(inode, path);
+            paths.insert(inode, path.into());
         }
         Ok(paths)
     }
@@ -265,31 +264,17 @@ impl Backend for ImageBackend {
         }
 
         let conditions = Conditions::new(&self.image, &self.path, queries.filter)?;
-        let aim = match queries.effort {
-            Effort::All => None,
-            Effort::Probes(probes) => Some(tree::Aim::Probes(probes as usize)),
-            Effort::Recall(recall) => Some(tree::Aim::Recall(recall)),
-        };
-        match aim.filter(|_| tree::is_complete(&index)) {
-            None => self.scan_all(&compute, &index, &prepared, &conditions, &mut best)?,
-            Some(aim) => {
-                let vectors = queries.vectors.chunks_exact(index.vector_bytes());
-                for (query, top) in vectors.zip(&mut best) {
-                    self.search_tree(&compute, &index, query, &conditions, top, (aim, k))?;
-                }
-            }
-        }
+        let mut comparison = Comparison::new(&self.image, &index, &compute, &conditions);
+        comparison.search(&prepared, queries.effort, k, &mut best)?;
         let farthest = queries.filter.distance.map(Distance::from_f64);
-        let near = |hit: &&Candidate| farthest.is_none_or(|most| hit.rank.distance <= most);
-        let answers: Vec<_> = best.into_iter().map(TopK::into_sorted).collect();
+        let too_far = |hit: &Candidate| farthest.is_some_and(|most| hit.rank.distance > most);
+        let mut answers: Vec<_> = best.into_iter().map(TopK::into_sorted).collect();
+        for answer in &mut answers {
+            let near = answer.partition_point(|hit| !too_far(hit));
+            *answer = std::mem::take(answer).get_mut(..near).unwrap_or_default();
+        }
         let paths = self.paths(&answers, conditions.subtree)?;
-        Ok(answers
-            .iter()
-            .map(|answer| {
-                let hits = answer.iter().take_while(near);
-                hits.map(|hit| found(hit, &paths)).collect()
-            })
-            .collect())
+        Ok(answers.iter().map(|answer| found(answer, &paths)).collect())
     }
 
     fn stat(&mut self) -> Result<model::Stat> {
@@ -320,144 +305,26 @@ impl Backend for ImageBackend {
     }
 }
 
-impl ImageBackend {
-    /// Compares all records with all queries.
-    fn scan_all(
-        &self,
-        compute: &Userspace,
-        index: &Index,
-        queries: &vector::Queries<'_>,
-        conditions: &Conditions,
-        best: &mut [TopK<'_>],
-    ) -> Result<()> {
-        let mut buffer = vec![0; SCAN_BUFFER];
-        let mut position = ScanPos::default();
-        while let Some(batch) = self
-            .image
-            .read(|io| scan(io, index, &mut position, &mut buffer))?
-        {
-            self.compare(compute, queries, conditions, &batch, best)?;
+/// Hits, from candidates whose `location` is the generation.
+fn found(answer: &[Candidate], paths: &HashMap<u64, Rc<[u8]>>) -> Vec<model::Hit> {
+    let mut last: Option<(u64, Rc<[u8]>)> = None;
+    let mut path = |inode: u64| match &last {
+        Some((of, path)) if *of == inode => Rc::clone(path),
+        _ => {
+            let path = paths.get(&inode).cloned().unwrap_or_default();
+            last = Some((inode, Rc::clone(&path)));
+            path
         }
-        Ok(())
-    }
-
-    /// Finds the nearest records of one query by the search tree. Records that live no more take places there; if the answer is short for
-    /// them, more of the tree is looked at, and at last all records.
-    fn search_tree(
-        &self,
-        compute: &Userspace,
-        index: &Index,
-        query: &[u8],
-        conditions: &Conditions,
-        top: &mut TopK<'_>,
-        (aim, k): (tree::Aim, usize),
-    ) -> Result<()> {
-        let mut norms = [0];
-        let prepared = vector::Queries::prepare(compute, &kind(index)?, query, &mut norms)?;
-        let mut effort = tree::Effort::of(index, aim, k);
-        while effort.probes < index.tree.partitions as usize {
-            let mut entries = vec![Candidate::default(); k];
-            let mut found = [TopK::new(&mut entries)];
-            let mut failed = None;
-            let tree::Effort { probes, wanted } = effort;
-            self.image.nearest(index, query, probes, wanted, |batch| {
-                let done = self.compare(compute, &prepared, conditions, batch, &mut found);
-                failed = failed.take().or(done.err());
-                Ok(())
-            })?;
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            let [found] = found;
-            if found.is_full() {
-                top.merge(&found);
-                return Ok(());
-            }
-            effort = effort.more();
-        }
-        self.scan_all(
-            compute,
-            index,
-            &prepared,
-            conditions,
-            core::slice::from_mut(top),
-        )
-    }
-
-    /// Offers the records of a batch to the collections, by their distances to the queries.
-    fn compare(
-        &self,
-        compute: &Userspace,
-        queries: &vector::Queries<'_>,
-        conditions: &Conditions,
-        batch: &Batch<'_>,
-        best: &mut [TopK<'_>],
-    ) -> Result<()> {
-        let mut distances = vec![Distance::INVALID; queries.count().saturating_mul(batch.count())];
-        let vectors = vector::Batch::new(
-            queries.kind(),
-            batch.bytes(),
-            Batch::ELEMENTS.min(batch.bytes().len()),
-            batch.stride(),
-            batch.count(),
-        )?;
-        compute.distances(queries, &vectors, &mut distances)?;
-        self.collect(batch, &distances, conditions, best)
-    }
-
-    /// Offers the records of a batch to every query's collection. Whether a record
-    /// lives is asked only of those that come near enough, and once.
-    fn collect(
-        &self,
-        batch: &Batch<'_>,
-        distances: &[Distance],
-        conditions: &Conditions,
-        best: &mut [TopK<'_>],
-    ) -> Result<()> {
-        let mut lives: Vec<Option<bool>> = vec![None; batch.count()];
-        for (top, row) in best.iter_mut().zip(distances.chunks(batch.count().max(1))) {
-            for (number, (distance, lives)) in row.iter().zip(&mut lives).enumerate() {
-                // Most are too far away, which their distance alone tells.
-                let header = match top.farthest() {
-                    Some(farthest) if top.is_full() && *distance > farthest.rank.distance => None,
-                    _ => batch.header(number),
-                };
-                let Some(header) = header else { continue };
-                let rank = Rank {
-                    distance: *distance,
-                    inode: header.ino,
-                    label: header.label,
-                };
-                if !top.admits(&rank) {
-                    continue;
-                }
-                let live = match *lives {
-                    Some(live) => live,
-                    None => *lives.insert(conditions.admits(&self.image, &header)?),
-                };
-                if live {
-                    top.offer(Candidate {
-                        rank,
-                        tag: header.tag,
-                        location: header.generation.into(),
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A hit. The candidate's `location` is the generation.
-fn found(hit: &Candidate, paths: &HashMap<u64, Vec<u8>>) -> model::Hit {
-    model::Hit {
-        path: paths.get(&hit.rank.inode).cloned().unwrap_or_default(),
+    };
+    let hit = |hit: &Candidate| model::Hit {
+        path: path(hit.rank.inode),
         label: hit.rank.label,
         tag: hit.tag,
         inode: hit.rank.inode,
         generation: hit.location as u32,
         distance: hit.rank.distance.to_f64(),
-    }
+    };
+    answer.iter().map(hit).collect()
 }
 
 /// The reason alone: the caller names the path.

@@ -335,7 +335,7 @@ fn found(hit: &Hit, paths: &[u8]) -> Option<model::Hit> {
         .get(hit.path_offset as usize..)?
         .get(..hit.path_len as usize)?;
     Some(model::Hit {
-        path: path.to_vec(),
+        path: path.into(),
         label: hit.label,
         tag: hit.tag,
         inode: hit.inode,

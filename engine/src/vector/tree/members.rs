@@ -18,7 +18,7 @@ pub(crate) fn slot<R: ReadBlocks>(io: &R, index: &Index, reference: u64) -> Resu
     if start == 0 {
         return Err(Error::corrupt(start, "entry of a leaf leads nowhere"));
     }
-    let segment = segment::at_block(io, index, start)?;
+    let (segment, _) = segment::at_block(io, index, start)?;
     let (bits, h) = segment.header(io)?;
     if slot >= h.slots || !segment::is_used(&bits, slot) {
         return Err(Error::corrupt(

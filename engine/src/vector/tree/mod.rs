@@ -16,6 +16,7 @@
 //! | [`dissolve`] | moving the entries of a thin partition elsewhere and freeing it |
 //! | [`clear`] | freeing the partitions of a dropped index |
 //! | [`effort`] | how much is looked at for a recall |
+//! | [`view`] | a partition that a search looks at |
 //! | [`search`] | finding the records near a query, in bounded steps |
 //!
 //! # What always holds
@@ -43,6 +44,7 @@ pub(crate) mod node;
 pub mod place;
 pub mod search;
 pub mod split;
+pub(crate) mod view;
 
 pub use dissolve::{tidy_credits, tidy_step, Sweep};
 pub use effort::{Aim, Effort};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Finding the records that are probably nearest to a query: a beam through the levels, then the leaves that seem nearest, one partition in a step; at last
+//! Finding the records that are probably nearest to a query: a beam through the levels, then the leaves that seem nearest, some partitions in a step; at last
 //! the records themselves, for their exact distances, which somebody else computes. It may not know who may see what.
 //!
 //! Between two steps the index may change. Records put, removed or overwritten meanwhile may be found or not, as in a scan; when partitions or
@@ -7,12 +7,12 @@
 //! to an end beside a busy writer takes more steps in one hold of the lock.
 
 use super::memory::{part, prepare, rotate};
-use super::node::Node;
 use super::shape;
+use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::ReadBlocks;
 use crate::vector::scan::Batch;
-use crate::vector::segment::{self, SlotReader};
+use crate::vector::segment::{self, Segment, SlotReader};
 use ::vector::ann::{Noted, Query, QueryMemory, Rotation, NO_LIMIT};
 use ::vector::Compute;
 use layout::partition::{referred_record, Shape};
@@ -70,42 +70,62 @@ pub enum Fetched<'a> {
 /// A list of the nearest.
 ///
 /// # Invariants
-/// The first `len` of `items` ascend.
+/// The first `len` of `items` ascend; `len <= most <= items.len()`.
 #[derive(Debug)]
 struct Nearest<'m> {
     items: &'m mut [Near],
     len: usize,
+    /// How many are of interest.
+    most: usize,
 }
 
-impl Nearest<'_> {
-    /// The greatest key that is still of interest, less one.
+impl<'m> Nearest<'m> {
+    fn new(items: &'m mut [Near]) -> Nearest<'m> {
+        Nearest {
+            most: items.len(),
+            items,
+            len: 0,
+        }
+    }
+
+    /// Forgets all; `most` are of interest from now on, or as many as there is room for.
+    fn clear(&mut self, most: usize) {
+        self.len = 0;
+        self.most = most.min(self.items.len());
+    }
+
+    /// The smallest key that is of no interest.
     fn limit(&self) -> u32 {
-        match self.items.last() {
-            Some(last) if self.len == self.items.len() => last.key,
+        match self.len.checked_sub(1).and_then(|n| self.items.get(n)) {
+            Some(last) if self.len == self.most => last.key,
             _ => NO_LIMIT,
         }
     }
 
     /// Takes something in, if it is near enough.
     fn offer(&mut self, new: Near) {
-        let (at, room) = {
-            let list = self.items.get(..self.len).unwrap_or(&[]);
-            (list.partition_point(|n| *n <= new), self.items.len())
-        };
-        if at >= room {
-            return;
-        }
-        self.len = self.len.saturating_add(1).min(room);
-        if let Some(tail) = self.items.get_mut(at..self.len) {
-            let mut moved = new;
-            for place in tail {
-                core::mem::swap(place, &mut moved);
+        if self.len == self.most {
+            match self.len.checked_sub(1).and_then(|n| self.items.get(n)) {
+                // The last one makes place.
+                Some(last) if new < *last => self.len = self.len.saturating_sub(1),
+                _ => return,
             }
+        }
+        let list = self.items.get(..self.len).unwrap_or(&[]);
+        let at = list.partition_point(|n| *n <= new);
+        self.len = self.len.saturating_add(1);
+        let mut moved = new;
+        for place in self.items.get_mut(at..self.len).unwrap_or_default() {
+            core::mem::swap(place, &mut moved);
         }
     }
 
     fn get(&self, n: usize) -> Option<Near> {
         self.items.get(..self.len)?.get(n).copied()
+    }
+
+    fn get_mut(&mut self, n: usize) -> Option<&mut Near> {
+        self.items.get_mut(..self.len)?.get_mut(n)
     }
 }
 
@@ -138,6 +158,8 @@ pub struct Search<'m> {
 
 /// At least this many partitions of every level above the leaves are looked at.
 const LEAST: usize = 4;
+/// Partitions looked at in one step.
+const AT_ONCE: usize = 8;
 /// So many times fewer partitions of a level are looked at than of the one below.
 const NARROW: u32 = 2;
 
@@ -172,16 +194,15 @@ impl<'m> Search<'m> {
         let (level, below) = lists
             .split_at_mut_checked(half)
             .ok_or(Error::Internal("a list without a half"))?;
-        let list = |items| Nearest { items, len: 0 };
         Ok(Search {
             id: index.id,
             shape,
             query,
             noted: memory.noted,
             probes,
-            level: list(level),
-            below: list(below),
-            found: list(memory.found),
+            level: Nearest::new(level),
+            below: Nearest::new(below),
+            found: Nearest::new(memory.found),
             at: 0,
             fetched: 0,
             height: 0,
@@ -219,9 +240,9 @@ impl<'m> Search<'m> {
         self.height = index.tree.height.saturating_sub(1);
         self.at = 0;
         self.fetched = 0;
-        self.below.len = 0;
-        self.found.len = 0;
-        self.level.len = 0;
+        self.below.clear(self.width(self.height.saturating_sub(1)));
+        self.found.clear(usize::MAX);
+        self.level.clear(1);
         if index.tree.root != 0 {
             self.level.offer(Near {
                 key: 0,
@@ -230,7 +251,30 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// Looks at the next partition. `index` was just loaded.
+    /// Goes down one level. Returns whether there is one.
+    fn descend(&mut self) -> bool {
+        let Some(height) = self.height.checked_sub(1) else {
+            return false;
+        };
+        core::mem::swap(&mut self.level, &mut self.below);
+        self.height = height;
+        self.below.clear(self.width(height.saturating_sub(1)));
+        self.at = 0;
+        true
+    }
+
+    /// Opens the partition that is to be looked at next on this level, if there is one.
+    fn open<R: ReadBlocks>(&self, io: &R, view: &mut View<R>) -> Result<()> {
+        match self.level.get(self.at) {
+            Some(next) => view.open(io, self.id, &self.shape, next.what, self.height),
+            None => {
+                view.close();
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the next partitions, [`AT_ONCE`] at most. `index` was just loaded.
     ///
     /// Errors: [`Error::Internal`] if it is another index; [`Error::Corrupt`], [`Error::Io`].
     pub fn step<R: ReadBlocks>(
@@ -245,46 +289,53 @@ impl<'m> Search<'m> {
         if self.changes != Some(index.tree.changes) {
             self.begin(index);
         }
-        let Some(next) = self
-            .level
-            .get(self.at)
-            .filter(|_| self.at < self.width(self.height))
-        else {
-            if self.height == 0 {
+        let (mut view, mut next) = (View::closed(), View::closed());
+        for _ in 0..AT_ONCE {
+            core::mem::swap(&mut view, &mut next);
+            next.close();
+            if !view.is_open() {
+                self.open(io, &mut view)?;
+            }
+            if !view.is_open() {
+                if self.descend() {
+                    continue;
+                }
                 return Ok(Progress::Done);
             }
-            // The next level becomes the present one.
-            core::mem::swap(&mut self.level, &mut self.below);
-            self.below.len = 0;
-            self.at = 0;
-            self.height = self.height.saturating_sub(1);
-            return Ok(Progress::More);
-        };
-        self.at = self.at.saturating_add(1);
-        self.seen = self.seen.saturating_add(1);
-        let mut node = Node::closed(index, &self.shape);
-        node.open(io, next.what, self.height)?;
-        let leaf = self.height == 0;
-        let (limit, wanted) = if leaf {
-            (self.found.limit(), self.found.items.len())
-        } else {
-            (NO_LIMIT, usize::MAX)
-        };
-        node.probe(io, compute, &self.query, limit, wanted, self.noted)?;
-        let width = self.width(self.height.saturating_sub(1));
-        for (entry, key) in self.noted.iter() {
-            if leaf {
-                if key < self.found.limit() {
-                    let what = node.reference(entry)?;
-                    self.found.offer(Near { key, what });
-                }
-            } else {
-                let what = node.child(entry)?;
-                self.below.offer(Near { key, what });
-                self.below.len = self.below.len.min(width);
-            }
+            self.at = self.at.saturating_add(1);
+            self.seen = self.seen.saturating_add(1);
+            self.open(io, &mut next)?;
+            self.look(compute, &view, next.is_open().then_some(&next))?;
         }
         Ok(Progress::More)
+    }
+
+    /// Looks at a partition; `next` comes after it.
+    fn look<R: ReadBlocks>(
+        &mut self,
+        compute: &dyn Compute,
+        view: &View<R>,
+        next: Option<&View<R>>,
+    ) -> Result<()> {
+        let leaf = self.height == 0;
+        let list = if leaf {
+            &mut self.found
+        } else {
+            &mut self.below
+        };
+        let (limit, most) = (list.limit(), list.most);
+        view.probe(compute, &self.query, limit, most, next, self.noted)?;
+        for (entry, key) in self.noted.iter() {
+            if key < list.limit() {
+                let what = if leaf {
+                    view.reference(&self.shape, entry)?
+                } else {
+                    view.child(&self.shape, entry)?
+                };
+                list.offer(Near { key, what });
+            }
+        }
+        Ok(())
     }
 
     /// Copies the next records that were found into `buf`, after [`Progress::Done`], nearest by estimate first. `index` was just loaded.
@@ -307,25 +358,44 @@ impl<'m> Search<'m> {
         if self.fetched >= self.found.len {
             return Ok(Fetched::Done);
         }
+        let first = self.fetched;
+        // The segment of the last record: the next one is often in the same.
+        let mut held: Option<(Segment, R::Ref)> = None;
         let mut count = 0usize;
+        // First all are copied, so that the processor waits for many of them at once; then they are looked at.
         let mut places = buf.chunks_exact_mut(stride.max(1));
         let mut place = places.next();
         while let Some(into) = place.take() {
-            let Some(near) = self.found.get(self.fetched) else {
+            let Some(near) = self.found.get_mut(self.fetched) else {
                 break;
             };
             self.fetched = self.fetched.saturating_add(1);
             let (start, slot) = referred_record(near.what);
-            let segment = segment::at_block(io, index, start)?;
-            let (bits, h) = segment.header(io)?;
-            if slot >= h.slots || !segment::is_used(&bits, slot) {
+            if held.as_ref().is_none_or(|(s, _)| s.at.start != start) {
+                held = Some(segment::at_block(io, index, start)?);
+            }
+            let Some((segment, bits)) = &held else {
+                break;
+            };
+            if slot >= segment.at.slots || !segment::is_used(bits, slot) {
                 // Removed since.
+                near.what = 0;
                 place = Some(into);
                 continue;
             }
-            SlotReader::new(io, &segment).whole(slot, into)?;
+            SlotReader::new(io, segment).copy(slot, 0, into)?;
             count = count.saturating_add(1);
             place = places.next();
+        }
+        let copied = self.found.items.get(first..self.fetched).unwrap_or(&[]);
+        let copied = copied.iter().filter(|near| near.what != 0);
+        for (near, bytes) in copied.zip(buf.chunks_exact(stride.max(1))) {
+            let (start, slot) = referred_record(near.what);
+            let checked = segment::check_slot(io, self.id, bytes);
+            checked.map_err(|what| match segment::at_block(io, index, start) {
+                Ok((segment, _)) => Error::corrupt(segment.block_of(slot), what),
+                Err(e) => e,
+            })?;
         }
         Batch::new(buf, stride, count).map(Fetched::Batch)
     }

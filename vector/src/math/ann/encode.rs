@@ -32,7 +32,13 @@ const STEPS: usize = 24;
 /// From a scale to the next, as a part of the first.
 const STEP: f32 = 0.09;
 
+/// Scales tried in one pass over the dimensions: they do not wait for each other. Not more: what is larger is copied with
+/// memcpy, which is not there.
+const AT_ONCE: usize = 2;
+const _: () = assert!(STEPS % AT_ONCE == 0);
+
 /// Sums over all dimensions that one scale gives.
+#[derive(Clone, Copy)]
 struct Sums {
     /// <r, v>
     rv: f32,
@@ -73,13 +79,19 @@ pub(super) unsafe fn encode<L: Lanes>(args: &EncodeArgs) {
         }
 
         let (mut best, mut scale) = (-1.0f32, 0.0f32);
-        for step in 0..STEPS {
-            let t = 16.0 / greatest * (1.0 + STEP * step as f32);
-            let s = sums::<L>(args, t);
-            // The square of the cosine, less the constant 1 / |r|^2.
-            let quality = s.rv * s.rv / s.vv;
-            if quality > best {
-                (best, scale) = (quality, t);
+        for first in 0..STEPS / AT_ONCE {
+            let mut t = [0.0; AT_ONCE];
+            for (i, t) in t.iter_mut().enumerate() {
+                let step = first * AT_ONCE + i;
+                *t = 16.0 / greatest * (1.0 + STEP * step as f32);
+            }
+            let sums = sums::<L>(args, &t);
+            for (t, s) in t.iter().zip(&sums) {
+                // The square of the cosine, less the constant 1 / |r|^2.
+                let quality = s.rv * s.rv / s.vv;
+                if quality > best {
+                    (best, scale) = (quality, *t);
+                }
             }
         }
         let (mut rv, mut vc, mut rv1, mut v1c) = (zero, zero, zero, zero);
@@ -129,25 +141,34 @@ unsafe fn level<L: Lanes>(r: L, t: L) -> L {
     }
 }
 
-/// <r, v> and |v|^2 for the scale `t`.
+/// <r, v> and |v|^2 for the scales `t`.
 ///
 /// # Safety
 /// As [`encode`].
 #[inline(always)]
-unsafe fn sums<L: Lanes>(args: &EncodeArgs, t: f32) -> Sums {
+unsafe fn sums<L: Lanes>(args: &EncodeArgs, t: &[f32; AT_ONCE]) -> [Sums; AT_ONCE] {
     // SAFETY: as the caller's.
     unsafe {
-        let (t, middle) = (L::splat(t), L::splat(15.5));
-        let (mut rv, mut vv) = (L::splat(0.0), L::splat(0.0));
-        for_each::<L>(args, |_, r, _| {
-            let v = level(r, t).sub(middle);
-            rv = rv.add(r.mul(v));
-            vv = vv.add(v.mul(v));
-        });
-        Sums {
-            rv: rv.sum(),
-            vv: vv.sum(),
+        let (zero, middle) = (L::splat(0.0), L::splat(15.5));
+        // Plain loops: a closure of the library's would be compiled without the features.
+        let mut scales = [zero; AT_ONCE];
+        for (scale, t) in scales.iter_mut().zip(t) {
+            *scale = L::splat(*t);
         }
+        let (mut rv, mut vv) = ([zero; AT_ONCE], [zero; AT_ONCE]);
+        for_each::<L>(args, |_, r, _| {
+            for ((t, rv), vv) in scales.iter().zip(&mut rv).zip(&mut vv) {
+                let v = level(r, *t).sub(middle);
+                *rv = rv.add(r.mul(v));
+                *vv = vv.add(v.mul(v));
+            }
+        });
+        let mut sums = [Sums { rv: 0.0, vv: 0.0 }; AT_ONCE];
+        for ((sums, rv), vv) in sums.iter_mut().zip(&rv).zip(&vv) {
+            sums.rv = rv.sum();
+            sums.vv = vv.sum();
+        }
+        sums
     }
 }
 

@@ -12,6 +12,9 @@ const FACTOR_UNITS: usize = PACK * 4 / UNIT;
 /// Units of a pack beside its code: five factors and the numbers of the entries.
 const OTHER_UNITS: usize = 5 * FACTOR_UNITS + PACK * 8 / UNIT;
 
+/// Those of them that the first look needs.
+const FIRST_UNITS: usize = 3 * FACTOR_UNITS;
+
 /// See `vexfs_ann_centroid`.
 ///
 /// # Safety
@@ -23,14 +26,23 @@ pub(super) unsafe fn centroid<L: Lanes>(args: &CentroidArgs) {
         let mut units = Units::at(args.blocks, 1);
         let zero = L::splat(0.0);
         let (mut squares, mut products) = ([zero; 2], [zero; 2]);
+        let count = args.padded / 16;
         let mut i = 0;
-        while i < args.padded / 16 {
-            let c = L::load(units.next().cast());
-            let q = L::load(args.query.add(16 * i));
-            let d = q.sub(c);
-            squares[i & 1] = squares[i & 1].add(d.mul(d));
-            products[i & 1] = products[i & 1].add(q.mul(c));
-            i += 1;
+        while i < count {
+            // As many as lie in one block.
+            let (mut p, run) = units.run(count - i);
+            let end = i + run;
+            while i < end {
+                let c = L::load(p.cast());
+                let q = L::load(args.query.add(16 * i));
+                let d = q.sub(c);
+                squares[i & 1] = squares[i & 1].add(d.mul(d));
+                if args.dot != 0 {
+                    products[i & 1] = products[i & 1].add(q.mul(c));
+                }
+                p = p.add(UNIT);
+                i += 1;
+            }
         }
         let square = squares[0].add(squares[1]).sum();
         let common = if args.dot != 0 {
@@ -41,6 +53,69 @@ pub(super) unsafe fn centroid<L: Lanes>(args: &CentroidArgs) {
         *args.out = common;
         *args.out.add(1) = sqrt(f64::from(square)) as f32;
         *args.key = ordered(common);
+    }
+}
+
+/// How far the next partition was fetched into the cache.
+struct Ahead {
+    units: Units,
+    /// Units that are left of it.
+    left: usize,
+    /// Units up to where a pack ends for the first look.
+    here: usize,
+    /// Those of a pack.
+    pack: usize,
+}
+
+impl Ahead {
+    /// Nothing of it.
+    ///
+    /// # Safety
+    /// As [`estimate`].
+    #[inline(always)]
+    unsafe fn of(args: &EstimateArgs) -> Ahead {
+        Ahead {
+            // SAFETY: by the caller.
+            units: unsafe { Units::at(args.next, 0) },
+            left: args.next_units,
+            here: args.packs_at,
+            pack: args.padded / 16 + FIRST_UNITS,
+        }
+    }
+
+    /// Fetches `lines` more units, those that the first look does not need left out.
+    ///
+    /// # Safety
+    /// As [`estimate`]; the features of `S`.
+    #[inline(always)]
+    unsafe fn fetch<S: Scan>(&mut self, lines: usize) {
+        let mut lines = lines;
+        while lines != 0 && self.left != 0 {
+            let most = if self.here < self.left {
+                self.here
+            } else {
+                self.left
+            };
+            let most = if lines < most { lines } else { most };
+            // SAFETY: `left` units exist.
+            let (mut p, run) = unsafe { self.units.run(most) };
+            for _ in 0..run {
+                // SAFETY: the features, by the caller; `p` stays in the run.
+                unsafe {
+                    S::fetch(p);
+                    p = p.add(UNIT);
+                }
+            }
+            lines -= run;
+            self.left -= run;
+            self.here -= run;
+            if self.here == 0 {
+                let rest = OTHER_UNITS - FIRST_UNITS;
+                self.units.skip(rest);
+                self.left = self.left.saturating_sub(rest);
+                self.here = self.pack;
+            }
+        }
     }
 }
 
@@ -64,35 +139,32 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
         let limit = S::splat(value(args.limit));
         let mut sums = [0i32; PACK];
         let mut pack = 0;
-        let mut next = Units::at(args.next, 0);
-        let mut next_left = args.next_units;
+        let mut ahead = Ahead::of(args);
         while pack * PACK < args.entries {
             // About as many lines of the next partition as this pack has.
-            let lines = if next_left < codes + OTHER_UNITS {
-                next_left
-            } else {
-                codes + OTHER_UNITS
-            };
-            for _ in 0..lines {
-                S::fetch(next.next());
-            }
-            next_left -= lines;
+            ahead.fetch::<S>(codes + OTHER_UNITS);
             let at = args.packs_at + pack * (codes + OTHER_UNITS);
             let mut units = Units::at(args.blocks, at);
             S::sums(&mut units, codes, args.table, sums.as_mut_ptr());
-            let zero = S::splat(0.0);
-            let mut halves = [(zero, zero); FACTOR_UNITS];
-            for (h, (first, estimate)) in halves.iter_mut().enumerate() {
-                *first = S::from_integers(sums.as_ptr().add(16 * h))
+            // Where the factors lie, which may be in two blocks.
+            let mut factors = [core::ptr::null::<f32>(); FIRST_UNITS];
+            let (p, run) = units.run(FIRST_UNITS);
+            for (i, factor) in factors.iter_mut().enumerate() {
+                *factor = if i < run {
+                    p.add(i * UNIT).cast()
+                } else {
+                    units.next().cast()
+                };
+            }
+            let [add0, add1, scale0, scale1, error0, error1] = factors;
+            let each = [(add0, scale0, error0), (add1, scale1, error1)];
+            for (h, (add, scale, error)) in each.into_iter().enumerate() {
+                let first = S::from_integers(sums.as_ptr().add(16 * h))
                     .mul(unit)
                     .add(base);
-                *estimate = S::load(units.next().cast()).add(common);
-            }
-            for (first, estimate) in &mut halves {
-                *estimate = estimate.add(S::load(units.next().cast()).mul(*first));
-            }
-            for (h, (first, estimate)) in halves.iter().enumerate() {
-                let error = S::load(units.next().cast()).mul(distance);
+                let estimate = S::load(add).add(common);
+                let estimate = estimate.add(S::load(scale).mul(first));
+                let error = S::load(error).mul(distance);
                 // Not at or above the limit, so that what is no number is looked at.
                 let mut mask = estimate.sub(error).not_ge(limit);
                 let left = args.entries - pack * PACK;

@@ -34,6 +34,16 @@ impl Units {
         unsafe { self.run(1).0 }
     }
 
+    /// Moves over `count` units, which need not exist.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, count: usize) {
+        self.unit += count;
+        while self.unit >= UNITS {
+            self.unit -= UNITS;
+            self.block += 1;
+        }
+    }
+
     /// The unit here and how many follow it in memory, itself counted, `most` at
     /// most (and at least one); moves behind them.
     ///
