@@ -9,6 +9,7 @@ pub(super) use memory::{QueryMemory, TreeMemory};
 pub(super) use tidy::Tidy;
 
 use super::blocks::Reader;
+use super::error::read_failed;
 use super::inode::transact;
 use super::mount::Failure;
 use super::VexFs;
@@ -22,9 +23,17 @@ use layout::ino::INDEX_TABLE;
 #[inline(never)]
 pub(super) fn make_room(sb: &SuperBlock<VexFs>, id: u32, partition: u64) -> Result<bool, Failure> {
     let mut memory = memory(sb, id)?;
+    // Searches go on meanwhile.
+    let planned = sb
+        .mount()
+        .read(|io| tree::plan_room(io, id, partition, &mut memory.builder()));
+    let plan = planned.map_err(|e| match e.is_clean() {
+        true => Failure::Clean(e),
+        false => Failure::Kernel(read_failed(sb, INDEX_TABLE, e)),
+    })?;
     let credits = |io: &Reader<'_>| tree::make_room_credits(&vector::load(io, id)?);
     let made = transact(sb, INDEX_TABLE, credits, |cx| {
-        tree::make_room(cx, id, partition, &mut memory.builder())
+        tree::make_room(cx, id, partition, plan, &mut memory.builder())
     });
     match made {
         Ok(_) => Ok(true),

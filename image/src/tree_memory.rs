@@ -2,6 +2,7 @@
 //! Memory for operations on the search trees of indexes, which the engine wants from its caller, and floating point for them.
 
 use engine::vector::tree::{Builder, Lengths, Near, Search, SearchMemory, Workspace};
+use layout::partition::FACTORS;
 use layout::vector::Index;
 use vector::ann::Noted;
 use vector::Userspace;
@@ -19,6 +20,8 @@ pub struct TreeMemory {
     side: Vec<u8>,
     references: Vec<u64>,
     code: Vec<u8>,
+    codes: Vec<u8>,
+    factors: Vec<[u32; FACTORS]>,
     raw: Vec<u8>,
     noted: Box<Noted>,
 }
@@ -39,6 +42,8 @@ impl TreeMemory {
             side: vec![0; lengths.members],
             references: vec![0; lengths.members],
             code: vec![0; lengths.code],
+            codes: vec![0; lengths.codes],
+            factors: vec![[0; FACTORS]; lengths.members],
             raw: vec![0; lengths.raw],
             noted: Box::default(),
         }
@@ -57,6 +62,8 @@ impl TreeMemory {
             side: &mut self.side,
             references: &mut self.references,
             code: &mut self.code,
+            codes: &mut self.codes,
+            factors: &mut self.factors,
             raw: &mut self.raw,
             noted: &mut self.noted,
         };

@@ -121,7 +121,7 @@ fn an_io_error_in_the_search_tree_leaves_nothing_behind() {
     let leaf = w.index(id).tree.root;
     // The root leaf is divided, then one of its sides once more.
     total += at_many_accesses(&mut w, |w| {
-        w.fs.with(|cx| tree::make_room(cx, id, leaf, &mut memory.builder()))
+        w.fs.with(|cx| tree::make_room(cx, id, leaf, None, &mut memory.builder()))
     });
     w.check();
     assert_eq!(w.index(id).tree.height, 2);
@@ -214,7 +214,7 @@ fn at_put(
         });
         let Some(partition) = full else { break };
         total += at_many_accesses(w, |w| {
-            w.fs.with(|cx| tree::make_room(cx, id, partition, &mut memory.builder()))
+            w.fs.with(|cx| tree::make_room(cx, id, partition, None, &mut memory.builder()))
         });
     }
     let records = &mut w.indexes.get_mut(&id).unwrap().records;

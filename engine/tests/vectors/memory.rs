@@ -2,6 +2,7 @@
 //! Memory for the search tree, as a caller of the engine brings it.
 
 use engine::vector::tree::{Builder, Lengths, Near, Search, SearchMemory, Workspace};
+use layout::partition::FACTORS;
 use layout::vector::Index;
 use vector::ann::Noted;
 use vector::Userspace;
@@ -19,6 +20,8 @@ pub struct Memory {
     side: Vec<u8>,
     references: Vec<u64>,
     code: Vec<u8>,
+    codes: Vec<u8>,
+    factors: Vec<[u32; FACTORS]>,
     raw: Vec<u8>,
     noted: Box<Noted>,
 }
@@ -39,6 +42,8 @@ impl Memory {
             side: vec![0; l.members],
             references: vec![0; l.members],
             code: vec![0; l.code],
+            codes: vec![0; l.codes],
+            factors: vec![[0; FACTORS]; l.members],
             raw: vec![0; l.raw],
             noted: Box::default(),
         }
@@ -56,6 +61,8 @@ impl Memory {
             side: &mut self.side,
             references: &mut self.references,
             code: &mut self.code,
+            codes: &mut self.codes,
+            factors: &mut self.factors,
             raw: &mut self.raw,
             noted: &mut self.noted,
         };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The search tree in named situations: growth, thinning, dropping, and what a search finds.
 
-use crate::memory::ForSearch;
+use crate::memory::{ForSearch, Memory};
 use crate::world::World;
-use engine::vector::tree::{is_complete, Fetched, Progress};
+use engine::vector::tree::{is_complete, plan_room, Fetched, Progress};
 use layout::vector::{Index, Metric};
 use std::collections::BTreeSet;
 use vector::{Candidate, Compute as _, Distance, Queries, Rank, TopK};
@@ -256,6 +256,53 @@ fn entries_end_with_their_records() {
     assert!(is_complete(&w.index(id)));
     w.check();
     w.wind_up();
+}
+
+/// A division that was computed before its partition changed is computed again.
+#[test]
+fn a_plan_that_is_out_of_date_is_made_anew() {
+    // What happens between the plan and carrying it out.
+    type Between = fn(&mut World, u64, u32, &mut Clusters);
+    let between: [(&str, Between); 4] = [
+        ("nothing", |_, _, _, _| {}),
+        ("a member has another vector", |w, ino, id, clusters| {
+            w.put(ino, id, 5, 1, &clusters.next()).unwrap();
+        }),
+        (
+            "a member goes, and another comes",
+            |w, ino, id, clusters| {
+                w.delete(ino, id, 7).unwrap();
+                w.put(ino, id, 1000, 1, &clusters.next()).unwrap();
+            },
+        ),
+        ("it is divided already", |w, ino, id, clusters| {
+            w.put(ino, id, 1000, 1, &clusters.next()).unwrap();
+        }),
+    ];
+    for (what, change) in between {
+        let mut w = World::with_tree(20_000, 1);
+        let id = w.create("t", 48).unwrap();
+        let ino = w.inos[0];
+        let mut clusters = Clusters::new(48, 3, 1);
+        let root = loop {
+            let index = w.index(id);
+            if index.tree.entries == 192 {
+                break index.tree.root;
+            }
+            let label = index.tree.entries;
+            w.put(ino, id, label, 0, &clusters.next()).unwrap();
+        };
+        assert_eq!(w.index(id).tree.partitions, 1);
+        let mut memory = Memory::new(&w.index(id));
+        let plan = plan_room(&w.fs.io, id, root, &mut memory.builder()).unwrap();
+        assert!(plan.is_some());
+        change(&mut w, ino, id, &mut clusters);
+        println!("{what}");
+        w.carry_out(id, root, plan, &mut memory).unwrap();
+        assert_eq!(w.index(id).tree.partitions, 3, "{what}");
+        w.check();
+        w.wind_up();
+    }
 }
 
 /// A record is put although there is no run of blocks for a partition; only the tree does not know it.

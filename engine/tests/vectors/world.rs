@@ -172,9 +172,21 @@ impl World {
     }
 
     fn make_room(&mut self, id: u32, partition: u64, memory: &mut Memory) -> Result<()> {
+        let plan = tree::plan_room(&self.fs.io, id, partition, &mut memory.builder())?;
+        self.carry_out(id, partition, plan, memory)
+    }
+
+    /// Makes room as it was planned, perhaps some time ago.
+    pub fn carry_out(
+        &mut self,
+        id: u32,
+        partition: u64,
+        plan: Option<tree::Plan>,
+        memory: &mut Memory,
+    ) -> Result<()> {
         let credits = tree::make_room_credits(&self.index(id))?;
         self.step("make room", credits, |cx| {
-            tree::make_room(cx, id, partition, &mut memory.builder())
+            tree::make_room(cx, id, partition, plan, &mut memory.builder())
         })
     }
 

@@ -7,6 +7,7 @@ use crate::vfs::{KernelFpu, Result};
 use ::vector::ann::Noted;
 use engine::vector::tree::{Builder, Lengths, Near, Search, SearchMemory, Workspace};
 use kernel::prelude::*;
+use layout::partition::FACTORS;
 use layout::vector::Index;
 
 /// Zeroed memory for `len` values.
@@ -33,6 +34,8 @@ pub(in crate::glue) struct TreeMemory {
     side: KVVec<u8>,
     references: KVVec<u64>,
     code: KVVec<u8>,
+    codes: KVVec<u8>,
+    factors: KVVec<[u32; FACTORS]>,
     raw: KVVec<u8>,
     noted: KBox<Noted>,
 }
@@ -44,6 +47,7 @@ impl TreeMemory {
         Self::new(&Lengths {
             rows: 0,
             members: 0,
+            codes: 0,
             ..lengths
         })
     }
@@ -68,6 +72,8 @@ impl TreeMemory {
             side: zeroed_bytes(lengths.members, GFP_KERNEL_ACCOUNT)?,
             references: zeros(lengths.members)?,
             code: zeroed_bytes(lengths.code, GFP_KERNEL_ACCOUNT)?,
+            codes: zeroed_bytes(lengths.codes, GFP_KERNEL_ACCOUNT)?,
+            factors: zeros(lengths.members)?,
             raw: zeroed_bytes(lengths.raw, GFP_KERNEL_ACCOUNT)?,
             noted: noted()?,
         })
@@ -86,6 +92,8 @@ impl TreeMemory {
             side: &mut self.side,
             references: &mut self.references,
             code: &mut self.code,
+            codes: &mut self.codes,
+            factors: &mut self.factors,
             raw: &mut self.raw,
             noted: &mut self.noted,
         };

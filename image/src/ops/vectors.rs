@@ -150,7 +150,7 @@ impl Image {
     fn make_room(&mut self, id: u32, partition: u64, memory: &mut TreeMemory) -> Result<bool> {
         let credits = self.read(|io| tree::make_room_credits(&vector::load(io, id)?))?;
         let made = self.with_credits(credits, |cx| {
-            tree::make_room(cx, id, partition, &mut memory.builder())
+            tree::make_room(cx, id, partition, None, &mut memory.builder())
         });
         match made {
             Ok(()) => Ok(true),

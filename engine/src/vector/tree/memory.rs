@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::vector::tree::{kind, metric, with_fpu};
 use ::vector::ann::{Noted, Query, QueryMemory, Rotation};
 use ::vector::Compute;
-use layout::partition::Shape;
+use layout::partition::{Shape, FACTORS};
 use layout::vector::Index;
 
 /// How long the slices of a [`Workspace`] must be.
@@ -23,10 +23,12 @@ pub struct Lengths {
     pub rows: usize,
     /// [`Workspace::centres`].
     pub centres: usize,
-    /// [`Workspace::keys`], [`Workspace::side`] and [`Workspace::references`].
+    /// [`Workspace::keys`], [`Workspace::side`], [`Workspace::references`] and [`Workspace::factors`].
     pub members: usize,
     /// [`Workspace::code`].
     pub code: usize,
+    /// [`Workspace::codes`].
+    pub codes: usize,
     /// [`Workspace::raw`].
     pub raw: usize,
 }
@@ -48,6 +50,7 @@ impl Lengths {
             centres: padded.saturating_mul(3),
             members: shape.capacity(),
             code: padded,
+            codes: shape.capacity().saturating_mul(padded),
             raw: index.vector_bytes(),
         })
     }
@@ -76,6 +79,10 @@ pub struct Workspace<'w> {
     pub references: &'w mut [u64],
     /// A code.
     pub code: &'w mut [u8],
+    /// The code of each member.
+    pub codes: &'w mut [u8],
+    /// The factors of each member.
+    pub factors: &'w mut [[u32; FACTORS]],
     /// A vector as a slot has it.
     pub raw: &'w mut [u8],
     /// Entries that a query took an interest in.

@@ -50,7 +50,7 @@ pub use dissolve::{tidy_credits, tidy_step, Sweep};
 pub use effort::{Aim, Effort};
 pub use memory::{Builder, Lengths, Workspace};
 pub use search::{Fetched, Near, Progress, Search, SearchMemory};
-pub use split::{make_room, make_room_credits};
+pub use split::{make_room, make_room_credits, plan_room, Plan};
 
 use crate::error::{Error, Result};
 use ::vector::{Compute, Fpu, Kind, Metric};

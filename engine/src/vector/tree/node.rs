@@ -12,7 +12,7 @@ use layout::partition::{
     UNIT, UNITS,
 };
 use layout::vector::Index;
-use layout::Block;
+use layout::{Block, Crc32};
 
 /// A partition, some of whose blocks are held.
 pub(crate) struct Node<R: ReadBlocks> {
@@ -102,6 +102,13 @@ impl<R: ReadBlocks> Node<R> {
     /// Reads the blocks of the packs in use.
     pub fn load_packs(&mut self, io: &R) -> Result<()> {
         self.load(io, 0, self.shape.scan_blocks(self.entries()))
+    }
+
+    /// A checksum of what the blocks that are held have behind their headers.
+    pub fn checksum(&self, crc32: Crc32) -> u32 {
+        self.blocks.iter().flatten().fold(0, |crc, block| {
+            block.get(UNIT..).map_or(crc, |data| crc32(crc, data))
+        })
     }
 
     /// Entries.

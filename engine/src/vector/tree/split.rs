@@ -38,8 +38,46 @@ pub fn make_room_credits(index: &Index) -> Result<u32> {
         .saturating_add(STORE_SYSTEM_CREDITS))
 }
 
+/// A division that was computed and not yet done; what it computed is in the [`Builder`]'s memory, which must not be used for anything else until it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    index: u32,
+    found: Found,
+    /// `changes` of the index when it was made.
+    changes: u64,
+    /// Checksum of the partition's contents then.
+    seen: u32,
+    /// Members.
+    count: usize,
+    /// The partition above; 0: there is none.
+    parent: u64,
+    /// The side that stays where it is.
+    stays: u8,
+}
+
+/// Computes what [`make_room`] will have to do, without changing anything: reading the members' vectors, dividing them and making their codes takes far
+/// longer than writing the outcome, and others may read meanwhile. `None` if there is nothing to compute.
+///
+/// Errors: clean [`Error::NotFound`] if the index is gone; [`Error::Corrupt`], [`Error::Io`].
+pub fn plan_room<R: ReadBlocks>(
+    io: &R,
+    id: u32,
+    partition: u64,
+    builder: &mut Builder<'_, '_>,
+) -> Result<Option<Plan>> {
+    let index = index::load(io, id)?;
+    if index.tree.root == 0 || partition == 0 {
+        return Ok(None);
+    }
+    let shape = shape(&index)?;
+    full_ancestor(io, &index, &shape, partition)?
+        .map(|found| plan(io, &index, &shape, found, builder))
+        .transpose()
+}
+
 /// Makes room in partition `partition` of an index, as [`Error::Full`] named it: by dividing it, or one above it that must be divided first, in which case
-/// the record will ask again. Nothing is done if there is room.
+/// the record will ask again. Nothing is done if there is room. A `plan` from [`plan_room`] with the same builder is carried out if the partition is still
+/// what it was then; else, or without one, everything is computed here.
 ///
 /// Errors: clean [`Error::NotFound`] if the index is gone, [`Error::NoSpace`] if there is no run of free blocks as long as a partition (or two), [`Error::TooBig`] if the tree
 /// cannot grow; the dirty ones. After [`Error::NoSpace`] the record can still be put without an entry.
@@ -47,6 +85,7 @@ pub fn make_room<T: Transaction>(
     cx: &mut Cx<'_, T>,
     id: u32,
     partition: u64,
+    plan: Option<Plan>,
     builder: &mut Builder<'_, '_>,
 ) -> Result<()> {
     let mut index = index::load(cx.io, id)?;
@@ -57,10 +96,88 @@ pub fn make_room<T: Transaction>(
     if partition == 0 {
         return Ok(());
     }
-    match full_ancestor(cx.io, &index, &shape, partition)? {
-        Some(found) => divide(cx, &mut index, &shape, found, builder),
-        None => Ok(()),
+    let Some(found) = full_ancestor(cx.io, &index, &shape, partition)? else {
+        return Ok(());
+    };
+    let plan = match plan {
+        Some(plan) if holds(cx.io, &index, &shape, found, &plan)? => plan,
+        _ => self::plan(cx.io, &index, &shape, found, builder)?,
+    };
+    divide(cx, &mut index, &shape, &plan, builder)
+}
+
+/// Whether a plan is one of this partition, and the partition is what it was. Whatever happens to a member or its vector changes its entry.
+fn holds<R: ReadBlocks>(
+    io: &R,
+    index: &Index,
+    shape: &Shape,
+    found: Found,
+    plan: &Plan,
+) -> Result<bool> {
+    Ok(plan.index == index.id
+        && plan.found == found
+        && plan.changes == index.tree.changes
+        && plan.seen == contents(io, index, shape, found)?)
+}
+
+/// A checksum of what is in a partition.
+#[inline(never)]
+fn contents<R: ReadBlocks>(
+    io: &R,
+    index: &Index,
+    shape: &Shape,
+    (start, level): Found,
+) -> Result<u32> {
+    let mut node = Node::closed(index, shape);
+    node.open(io, start, level)?;
+    node.load(io, 0, shape.blocks())?;
+    Ok(node.checksum(io.crc32()))
+}
+
+/// Computes the division of a partition.
+#[inline(never)]
+fn plan<R: ReadBlocks>(
+    io: &R,
+    index: &Index,
+    shape: &Shape,
+    found: Found,
+    builder: &mut Builder<'_, '_>,
+) -> Result<Plan> {
+    let (count, parent) = members::read_all(io, index, shape, builder, found)?;
+    let stays = choose_sides(shape, count, builder)?;
+    encode_all(index, shape, count, builder)?;
+    Ok(Plan {
+        index: index.id,
+        found,
+        changes: index.tree.changes,
+        seen: contents(io, index, shape, found)?,
+        count,
+        parent,
+        stays,
+    })
+}
+
+/// Encodes the `count` members in the workspace against the centroids of their sides.
+fn encode_all(
+    index: &Index,
+    shape: &Shape,
+    count: usize,
+    builder: &mut Builder<'_, '_>,
+) -> Result<()> {
+    let padded = shape.padded();
+    let m = &mut builder.memory;
+    let codes = part(m.codes, count.saturating_mul(padded))?;
+    let factors = part(m.factors, count)?;
+    let each = codes.chunks_exact_mut(padded.max(1)).zip(factors);
+    for (n, (code, factors)) in each.enumerate() {
+        let side = m.side.get(n).copied().map_or(0, usize::from);
+        let centre = row(m.centres, padded, side)?;
+        let vector = row(m.rows, padded, n)?;
+        *factors = with_fpu(builder.compute, |fpu| {
+            fpu.encode(metric(index), vector, centre, code)
+        })?;
     }
+    Ok(())
 }
 
 /// Writes an index and its table.
@@ -140,10 +257,16 @@ fn divide<T: Transaction>(
     cx: &mut Cx<'_, T>,
     index: &mut Index,
     shape: &Shape,
-    (start, level): Found,
+    plan: &Plan,
     builder: &mut Builder<'_, '_>,
 ) -> Result<()> {
-    let (count, parent) = members::read_all(cx.io, index, shape, builder, (start, level))?;
+    let Plan {
+        found: (start, level),
+        count,
+        parent,
+        stays,
+        ..
+    } = *plan;
     let grows = parent == 0;
     if grows && start != index.tree.root {
         return Err(Error::corrupt(
@@ -154,7 +277,6 @@ fn divide<T: Transaction>(
     if grows && index.tree.height >= MAX_HEIGHT {
         return Err(Error::TooBig);
     }
-    let stays = choose_sides(shape, count, builder)?;
 
     let blocks = shape.blocks() as u32;
     let need = blocks.saturating_mul(if grows { 2 } else { 1 });
@@ -216,7 +338,7 @@ fn choose_sides(shape: &Shape, count: usize, builder: &mut Builder<'_, '_>) -> R
     Ok(u8::from(second.saturating_mul(2) > count))
 }
 
-/// Writes one side whole: those of the `count` members that belong to it, encoded against its centroid.
+/// Writes one side whole: those of the `count` members that belong to it.
 #[inline(never)]
 fn write_side<T: Transaction>(
     io: &T,
@@ -230,26 +352,25 @@ fn write_side<T: Transaction>(
     let padded = shape.padded();
     let m = &mut builder.memory;
     let centre = row(m.centres, padded, usize::from(side.which))?;
-    let code = part(m.code, padded)?;
+    let members = m
+        .side
+        .iter()
+        .zip(m.codes.chunks_exact(padded.max(1)))
+        .zip(m.factors.iter().zip(m.references.iter()))
+        .take(count);
     let mut edit = Edit::new(io, index, shape, side.start);
     if side.fresh {
         edit.create()?;
     }
     edit.wipe()?;
     edit.set_centroid(centre)?;
-    for n in 0..count {
-        if m.side.get(n) != Some(&side.which) {
-            continue;
+    for ((which, code), (factors, reference)) in members {
+        if *which == side.which {
+            let place = usize::from(header.entries);
+            let r = put_entry(shape, &mut edit, place, code, factors, *reference);
+            edit.check(r)?;
+            header.entries = header.entries.saturating_add(1);
         }
-        let vector = row(m.rows, padded, n)?;
-        let factors = with_fpu(builder.compute, |fpu| {
-            fpu.encode(metric(index), vector, centre, code)
-        })?;
-        let reference = m.references.get(n).copied().unwrap_or(0);
-        let place = usize::from(header.entries);
-        let r = put_entry(shape, &mut edit, place, code, &factors, reference);
-        edit.check(r)?;
-        header.entries = header.entries.saturating_add(1);
     }
     edit.set_header(&header)
 }
