@@ -4,3 +4,4 @@
 mod common;
 mod hostile;
 mod model;
+mod power_cuts_tree;
