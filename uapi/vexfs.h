@@ -60,7 +60,11 @@ struct vexfs_index_info {
 	__u64 slots; /* records for which there is room */
 	__u64 bytes; /* of the device */
 	__s64 created; /* seconds since 1970 */
-	__u64 reserved[4];
+	__u64 tree_entries; /* of the search tree */
+	__u64 tree_bytes;
+	__u32 tree_partitions;
+	__u32 tree_height; /* levels */
+	__u64 reserved[1];
 };
 
 struct vexfs_index_list {

@@ -291,7 +291,7 @@ def abi_versions(fs, here):
     """Structures of another size: zeros beyond ours are taken, anything else is E2BIG or EINVAL."""
     vexabi.index_create(here, "abi", 2)
     folder = os.open(here, os.O_RDONLY)
-    ask = (folder, vexabi.INDEX_INFO, b"abi", *[0] * 12)
+    ask = (folder, vexabi.INDEX_INFO, b"abi", *[0] * 16)
     size = vexabi.INDEX_INFO[2].size
     vexabi.call(*ask, size=size + 64, tail=bytes(64))
     expect_errno(errno.E2BIG, vexabi.call, *ask, size=size + 8, tail=b"\0" * 7 + b"\1")

@@ -25,7 +25,8 @@ THIS_FILE = -1
 
 IndexInfo = namedtuple(
     "IndexInfo",
-    "name id dim element metric mode uid gid segments records slots bytes created",
+    "name id dim element metric mode uid gid segments records slots bytes created"
+    " tree_entries tree_bytes tree_partitions tree_height",
 )
 Hit = namedtuple("Hit", "inode label tag distance generation path")
 Stats = namedtuple(
@@ -36,7 +37,7 @@ WRITE = 1
 READ_WRITE = 3
 # Request: (direction, number, structure). All structures begin with size and flags.
 INDEX_CREATE = (WRITE, 0, struct.Struct("=II64sIIII32x"))
-INDEX_INFO = (READ_WRITE, 1, struct.Struct("=II64sIIIIIIIIQQQq32x"))
+INDEX_INFO = (READ_WRITE, 1, struct.Struct("=II64sIIIIIIIIQQQqQQII8x"))
 INDEX_LIST = (READ_WRITE, 2, struct.Struct("=IIQQIIII24x"))
 INDEX_DROP = (WRITE, 3, struct.Struct("=II64s16x"))
 PUT = (WRITE, 4, struct.Struct("=II64sQQQII16x"))
@@ -101,7 +102,7 @@ def make_info(fields):
 
 def index_info(path, name):
     """What is known about an index."""
-    return make_info(on(path, INDEX_INFO, name_field(name), *[0] * 12))
+    return make_info(on(path, INDEX_INFO, name_field(name), *[0] * 16))
 
 
 def index_list(path, at_once=16):

@@ -109,8 +109,17 @@ pub struct IndexInfo {
     pub bytes: u64,
     /// *Out:* when it was created, seconds since 1970.
     pub created: i64,
+    /// *Out:* entries of the search tree. If there are fewer than records, searches compare
+    /// all records.
+    pub tree_entries: u64,
+    /// *Out:* bytes of the device that the search tree occupies.
+    pub tree_bytes: u64,
+    /// *Out:* partitions of the search tree.
+    pub tree_partitions: u32,
+    /// *Out:* levels of the search tree; 0: there is none.
+    pub tree_height: u32,
     /// Zero. *Out:* zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 1],
 }
 
 impl Request for IndexInfo {

@@ -45,7 +45,7 @@ macro_rules! structure {
 fn structures() -> String {
     [
         structure!("vexfs_index_create", IndexCreate, size flags name dim element metric mode reserved),
-        structure!("vexfs_index_info", IndexInfo, size flags name id dim element metric mode uid gid segments records slots bytes created reserved),
+        structure!("vexfs_index_info", IndexInfo, size flags name id dim element metric mode uid gid segments records slots bytes created tree_entries tree_bytes tree_partitions tree_height reserved),
         structure!("vexfs_index_list", IndexList, size flags cursor entries capacity entry_size count reserved0 reserved),
         structure!("vexfs_index_drop", IndexDrop, size flags name reserved),
         structure!("vexfs_put", Put, size flags name label tag vector vector_bytes reserved0 reserved),

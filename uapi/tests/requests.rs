@@ -101,7 +101,7 @@ fn common<T: Request + Copy>(good: T, reserved_offset: usize) {
 #[test]
 fn sizes_flags_and_reserved_fields() {
     common(create(), 88);
-    common(blank::<IndexInfo>(true), 136);
+    common(blank::<IndexInfo>(true), 160);
     common(list(), 36);
     common(blank::<IndexDrop>(true), 72);
     common(put(), 100);

@@ -56,7 +56,8 @@ Every result is one object with \"version\": 1 and these members:
 
   index list          indexes: [{name, id, dim, metric, element,
                       mode, uid, gid, records, slots, segments,
-                      bytes, created}]
+                      bytes, created, tree: {entries,
+                      partitions, height, bytes}}]
   index create, info  index: such an object
   index drop          index: the name, dropped
   put, import         index, stored: number of records

@@ -48,6 +48,21 @@ pub struct Index {
     pub bytes: u64,
     /// When it was created, in seconds since 1970.
     pub created: i64,
+    /// The search tree.
+    pub tree: Tree,
+}
+
+/// The search tree of an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tree {
+    /// Entries. If they are fewer than the records, searches compare all records.
+    pub entries: u64,
+    /// Partitions.
+    pub partitions: u32,
+    /// Levels.
+    pub height: u32,
+    /// Bytes of the device that it occupies.
+    pub bytes: u64,
 }
 
 impl Index {
@@ -123,6 +138,22 @@ impl Report for IndexInfo {
             bytes(index.bytes),
             index.segments
         )?;
+        let tree = &index.tree;
+        match tree.height {
+            0 => writeln!(out, "tree      none yet")?,
+            height => writeln!(
+                out,
+                "tree      {} in {} partitions of {height} levels, {} entries{}",
+                bytes(tree.bytes),
+                tree.partitions,
+                tree.entries,
+                if tree.entries < index.records {
+                    ": not all records, so searches compare all of them"
+                } else {
+                    ""
+                }
+            )?,
+        }
         writeln!(out, "mode      {:03o}", index.mode)?;
         writeln!(out, "owner     {}:{}", index.uid, index.gid)?;
         writeln!(out, "created   {}", utc(index.created))

@@ -81,6 +81,11 @@ fn describe(idmap: IdMap<'_>, index: &Index, usage: &Usage, out: &mut IndexInfo)
     out.slots = usage.slots;
     out.bytes = bytes(usage.blocks);
     out.created = index.made_at;
+    let blocks = layout::partition::Shape::new(index.dim).map_or(0, |shape| shape.blocks());
+    out.tree_entries = index.tree.entries;
+    out.tree_bytes = bytes(u64::from(index.tree.partitions).saturating_mul(blocks as u64));
+    out.tree_partitions = index.tree.partitions;
+    out.tree_height = u32::from(index.tree.height);
 }
 
 /// The first index with a number above `after`, and what its segments amount to.

@@ -12,6 +12,7 @@ use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
 use layout::inode::{FileType, Inode};
+use layout::partition::Shape;
 use layout::vector::{Element, Index, Metric as DiskMetric};
 use layout::BLOCK_SIZE;
 use vector::{Candidate, Distance, Kind, Metric, TopK, Userspace};
@@ -101,6 +102,16 @@ impl ImageBackend {
             segments: index.segments,
             bytes: usage.blocks.saturating_mul(BLOCK_SIZE as u64),
             created: index.made_at,
+            tree: model::Tree {
+                entries: index.tree.entries,
+                partitions: index.tree.partitions,
+                height: index.tree.height.into(),
+                bytes: u64::from(index.tree.partitions)
+                    * (Shape::new(index.dim)
+                        .map_err(engine::Error::at(0))?
+                        .blocks()
+                        * BLOCK_SIZE) as u64,
+            },
         })
     }
 

@@ -365,7 +365,11 @@ fn info_request(name: Name) -> IndexInfo {
         slots: 0,
         bytes: 0,
         created: 0,
-        reserved: [0; 4],
+        tree_entries: 0,
+        tree_bytes: 0,
+        tree_partitions: 0,
+        tree_height: 0,
+        reserved: [0; 1],
     }
 }
 
@@ -384,6 +388,12 @@ fn described(info: &IndexInfo) -> Result<model::Index> {
         segments: info.segments,
         bytes: info.bytes,
         created: info.created,
+        tree: model::Tree {
+            entries: info.tree_entries,
+            partitions: info.tree_partitions,
+            height: info.tree_height,
+            bytes: info.tree_bytes,
+        },
     })
 }
 
