@@ -10,7 +10,7 @@ use engine::vector::tree::{is_complete, Aim, Effort};
 use engine::vector::{Batch, NewIndex};
 use image::device::{CutPoint, MemDevice, PowerCutDevice};
 use image::format::{self, Options};
-use image::ops::NewRecord;
+use image::ops::{NewRecord, Searcher};
 use image::{Image, Mode};
 use layout::inode::mode;
 use layout::vector::{Element, Index, Metric};
@@ -101,7 +101,8 @@ fn by_tree(image: &Image, index: &Index, query: &[u8]) -> BTreeSet<Name> {
         }
         Ok(())
     };
-    image.nearest(index, query, probes, wanted, take).unwrap();
+    let mut searcher = Searcher::new(index, probes, wanted).unwrap();
+    searcher.nearest(image, index, query, take).unwrap();
     nearest_of(found)
 }
 
