@@ -32,7 +32,9 @@ const BATCH_BYTES: usize = 8 << 20;
 /// The knob of the search tree: leaves to look at.
 const KNOB: &str = "probes";
 /// Its settings.
-const PROBES: [u64; 16] = [2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256];
+const PROBES: [u64; 18] = [
+    2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192,
+];
 
 /// How the index is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
