@@ -66,6 +66,8 @@ Every result is one object with \"version\": 1 and these members:
   search              index, metric, k, queries: [{query: row,
                       hits: [{path, label, tag, inode,
                       generation, distance}]}]
+  bench               index, records, k, queries, efforts:
+                      [{effort, recall, rate, microseconds}]
   stat                source, isa, indexes, records, slots,
                       segments, bytes; on a mount since_mount:
                       {queries, distances, puts, deletes}
@@ -89,6 +91,8 @@ pub enum Command {
     Import(Import),
     /// Find the records that are nearest to vectors
     Search(Search),
+    /// Measure how much of its own exact answers an index finds, and how fast
+    Bench(Bench),
     /// Print what the filesystem's vector part holds and did
     Stat(Stat),
     /// Print a script that completes vexctl's commands in a shell
@@ -351,6 +355,36 @@ pub struct Search {
     pub distance: Option<f64>,
 }
 
+/// `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The filesystem and the index.
+    #[command(flatten)]
+    pub index: Named,
+
+    /// The queries, as for search; of more than 10000 the first
+    ///
+    /// They should be like those that will be asked, and not vectors of the index.
+    #[arg(long, value_name = "QUERIES")]
+    pub npy: PathBuf,
+
+    /// Hits wanted for each query, 1 to 10000
+    #[arg(short, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::search::SEARCH_K_MAX)))]
+    pub k: u32,
+
+    /// Recalls to aim at, in place of some from 0.9 to 0.995; may be given again
+    #[arg(long, value_name = "PART", value_parser = recall)]
+    pub recall: Vec<u32>,
+
+    /// Numbers of leaves to look at, too; may be given again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub probes: Vec<u32>,
+
+    /// Seconds for each line of the table
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
+    pub seconds: f64,
+}
+
 /// `stat`.
 #[derive(Debug, Args)]
 pub struct Stat {
@@ -426,6 +460,14 @@ fn tag_bits(text: &str) -> Result<(u64, u64), String> {
     match value & !mask {
         0 => Ok((mask, value)),
         _ => Err("the value has bits that the mask has not, so no tag meets it".to_owned()),
+    }
+}
+
+/// A time.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a time is a number of seconds, at most 3600".to_owned()),
     }
 }
 

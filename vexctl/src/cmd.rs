@@ -2,6 +2,7 @@
 //! What the commands do: read inputs, check them against the index, let the backend
 //! work, and report. A module for each command or group of commands.
 
+pub mod bench;
 pub mod completions;
 pub mod del;
 pub mod get;
@@ -33,6 +34,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Del(args) => del::run(cli, args),
         Command::Import(args) => import::run(cli, args),
         Command::Search(args) => search::run(cli, args),
+        Command::Bench(args) => bench::run(cli, args),
         Command::Stat(args) => stat::run(cli, args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

@@ -238,6 +238,60 @@ pub struct Search {
     pub queries: Vec<Answer>,
 }
 
+/// `bench`.
+#[derive(Debug, Serialize)]
+pub struct Bench {
+    /// The index.
+    pub index: String,
+    /// Its records.
+    pub records: u64,
+    /// Hits wanted for each query.
+    pub k: u32,
+    /// Queries.
+    pub queries: u32,
+    /// Exact first.
+    pub efforts: Vec<BenchLine>,
+}
+
+/// What an effort led to.
+#[derive(Debug, Serialize)]
+pub struct BenchLine {
+    /// What was asked for.
+    pub effort: String,
+    /// The part of the exact answers that was found.
+    pub recall: f64,
+    /// Queries in a second.
+    pub rate: f64,
+    /// Time of a query.
+    pub microseconds: f64,
+}
+
+impl Report for Bench {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{} records, {} queries, the {} nearest of each",
+            self.records, self.queries, self.k
+        )?;
+        let exact = self.efforts.first().map_or(1.0, |line| line.rate);
+        let rows: Vec<[String; 5]> = self
+            .efforts
+            .iter()
+            .map(|line| {
+                [
+                    line.effort.clone(),
+                    format!("{:.4}", line.recall),
+                    format!("{:.0}", line.rate),
+                    format!("{:.1}", line.microseconds),
+                    format!("{:.1}", line.rate / exact),
+                ]
+            })
+            .collect();
+        let head = ["effort", "recall", "queries/s", "us/query", "times exact"];
+        write_table(out, head, [false, true, true, true, true], &rows)
+    }
+}
+
 /// The answer to a query.
 #[derive(Debug, Serialize)]
 pub struct Answer {

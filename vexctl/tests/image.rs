@@ -555,3 +555,44 @@ fn neighbours_of(path: &Path) -> Vec<Vec<i32>> {
         .collect();
     numbers.chunks_exact(100).map(<[i32]>::to_vec).collect()
 }
+
+#[test]
+fn bench_measures_an_index_against_its_own_exact_answers() {
+    let fs = Fixture::new(&["x"]);
+    let mut numbers = Numbers(31);
+    let base = fs.npy("base.npy", &numbers.rows(4000, 8));
+    let asked = fs.npy("queries.npy", &numbers.rows(30, 8));
+    fs.index("i", 8, "l2");
+    fs.text(&words!["import", "/", "i", "--npy", &base, "--file", "/x"]);
+    let bench = words![
+        "bench",
+        "/",
+        "i",
+        "--npy",
+        &asked,
+        "--seconds",
+        "0",
+        "--probes",
+        "1"
+    ];
+    let value = fs.json(&bench);
+    assert_eq!(value["queries"], 30);
+    assert_eq!(value["records"], 4000);
+    let efforts = value["efforts"].as_array().unwrap();
+    let recalls: Vec<f64> = efforts
+        .iter()
+        .map(|e| e["recall"].as_f64().unwrap())
+        .collect();
+    assert_eq!(efforts.len(), 7);
+    assert_eq!(efforts[0]["effort"], "exact");
+    assert_eq!(recalls[0], 1.0);
+    assert!(recalls[5] > recalls[6], "{recalls:?}");
+    assert!(recalls[5] >= 0.95, "{recalls:?}");
+    assert!(efforts.iter().all(|e| e["rate"].as_f64().unwrap() > 0.0));
+    let text = fs.text(&bench);
+    assert!(
+        text.starts_with("4000 records, 30 queries, the 10 nearest of each\n"),
+        "{text}"
+    );
+    println!("{text}");
+}
