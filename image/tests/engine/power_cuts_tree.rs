@@ -6,34 +6,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use engine::inode::NewInode;
-use engine::vector::tree::{is_complete, Aim, Effort};
-use engine::vector::{Batch, NewIndex};
+use engine::vector::tree::is_complete;
 use image::device::{CutPoint, MemDevice, PowerCutDevice};
-use image::format::{self, Options};
-use image::ops::{NewRecord, Searcher};
+use image::ops::NewRecord;
 use image::{Image, Mode};
 use layout::inode::mode;
-use layout::vector::{Element, Index, Metric};
-use layout::BLOCK_SIZE;
+use layout::vector::Index;
 
 use crate::common::{fsck, Random};
+use crate::corpus::{
+    ask, by_tree, default_probes, with_index, Clusters, Name, Records, CLUSTERS, K, NAME,
+};
 
-const DIM: usize = 32;
-const NAME: &[u8] = b"cut";
 const BLOCKS: u64 = 30_000;
 /// Large enough that only a sync commits: then the states at the syncs are all that the disk may show.
 const JOURNAL: u32 = 8192;
 const FILES: u64 = 5;
-const CLUSTERS: u64 = 30;
 /// Syncs of the workload.
 const SYNCS: usize = 120;
 const CUTS: usize = 200;
 const QUERIES: usize = 16;
-const K: usize = 10;
-
-/// File and label.
-type Name = (u64, u64);
-type Records = BTreeMap<Name, Rc<[u8]>>;
 
 /// The index as it is at a sync.
 struct State {
@@ -42,89 +34,6 @@ struct State {
     /// What the tree answers to the queries.
     answers: Vec<BTreeSet<Name>>,
     recall: f64,
-}
-
-/// Vectors around the centres of clusters.
-struct Clusters {
-    centres: Vec<Vec<f32>>,
-}
-
-impl Clusters {
-    fn new(random: &mut Random) -> Self {
-        let centres = (0..CLUSTERS)
-            .map(|_| (0..DIM).map(|_| 3.0 * normal(random)).collect())
-            .collect();
-        Self { centres }
-    }
-
-    fn vector(&self, cluster: u64, random: &mut Random) -> Rc<[u8]> {
-        self.centres[cluster as usize]
-            .iter()
-            .flat_map(|x| (x + normal(random)).to_le_bytes())
-            .collect()
-    }
-}
-
-/// About normal: a sum of even ones.
-fn normal(random: &mut Random) -> f32 {
-    let sum: f32 = (0..6)
-        .map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32)
-        .sum();
-    (sum - 3.0) * 1.41
-}
-
-/// Squared distance.
-fn apart(a: &[u8], b: &[u8]) -> f64 {
-    let value = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().unwrap()));
-    a.chunks_exact(4)
-        .zip(b.chunks_exact(4))
-        .map(|(x, y)| (value(x) - value(y)).powi(2))
-        .sum()
-}
-
-/// The names of the `K` nearest.
-fn nearest_of(mut all: Vec<(f64, Name)>) -> BTreeSet<Name> {
-    all.sort_by(|a, b| a.partial_cmp(b).unwrap());
-    all.into_iter().take(K).map(|(_, name)| name).collect()
-}
-
-/// What the tree finds.
-fn by_tree(image: &Image, index: &Index, query: &[u8]) -> BTreeSet<Name> {
-    let Effort { probes, wanted } = Effort::of(index, Aim::Recall(9_500), K);
-    let mut found = Vec::new();
-    let take = |batch: &Batch<'_>| {
-        for n in 0..batch.count() {
-            let header = batch.header(n).unwrap();
-            let at = n * batch.stride() + Batch::ELEMENTS;
-            let elements = &batch.bytes()[at..at + 4 * DIM];
-            found.push((apart(query, elements), (header.ino, header.label)));
-        }
-        Ok(())
-    };
-    let mut searcher = Searcher::new(index, probes, wanted).unwrap();
-    searcher.nearest(image, index, query, take).unwrap();
-    nearest_of(found)
-}
-
-/// What the tree answers to the queries, and the part of the right answers in that.
-fn ask(
-    image: &Image,
-    index: &Index,
-    records: &Records,
-    queries: &[Rc<[u8]>],
-) -> (Vec<BTreeSet<Name>>, f64) {
-    let mut same = 0;
-    let answers: Vec<_> = queries
-        .iter()
-        .map(|query| {
-            let found = by_tree(image, index, query);
-            let all = records.iter();
-            let right = nearest_of(all.map(|(name, v)| (apart(query, v), *name)).collect());
-            same += found.intersection(&right).count();
-            found
-        })
-        .collect();
-    (answers, same as f64 / (queries.len() * K) as f64)
 }
 
 /// Everything that the files have in the index.
@@ -222,26 +131,9 @@ impl Load {
 
 /// A filesystem with files and an index, of which the load has put some records.
 fn prepared(random: &mut Random) -> (MemDevice, Load) {
-    let device = MemDevice::new(BLOCKS * BLOCK_SIZE as u64);
-    let options = Options {
-        uuid: [7; 16],
-        hash_seed: [9; 16],
-        journal_blocks: Some(JOURNAL),
-        ..Options::new(BLOCKS)
-    };
-    format::format(&device, &options).unwrap();
-    let shared = Rc::new(device);
+    let shared = Rc::new(with_index(BLOCKS, JOURNAL));
     let mut image = Image::open_device(Box::new(Rc::clone(&shared)), Mode::ReadWrite).unwrap();
-    let index = NewIndex {
-        name: NAME,
-        dim: DIM as u32,
-        element: Element::F32,
-        metric: Metric::L2,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
-    let index = image.create_index(&index).unwrap().id;
+    let index = image.find_index(NAME).unwrap().id;
     let new = NewInode {
         mode: mode::REGULAR | 0o644,
         ..NewInode::default()
@@ -281,7 +173,13 @@ fn run(
     let mut image = Image::open_device(Box::new(Rc::clone(device)), Mode::ReadWrite).unwrap();
     let state = |image: &Image, load: &Load| {
         let index = image.find_index(NAME).unwrap();
-        let (answers, recall) = ask(image, &index, &load.records, queries);
+        let (answers, recall) = ask(
+            image,
+            &index,
+            &load.records,
+            queries,
+            default_probes(&index),
+        );
         State {
             records: Rc::new(load.records.clone()),
             partitions: index.tree.partitions,
@@ -380,7 +278,7 @@ fn check(cut: &CutPoint, seed: u64, states: &[State], queries: &[Rc<[u8]>], tall
     assert_eq!(index.tree.partitions, state.partitions, "{what}");
     assert_eq!(index.records, found.len() as u64, "{what}");
     assert!(is_complete(&index), "{what}: records without an entry");
-    let (answers, recall) = ask(&image, &index, &found, queries);
+    let (answers, recall) = ask(&image, &index, &found, queries, default_probes(&index));
     assert_eq!(recall, state.recall, "{what}: recall");
     assert!(answers == state.answers, "{what}: other answers");
 
@@ -405,7 +303,7 @@ fn check(cut: &CutPoint, seed: u64, states: &[State], queries: &[Rc<[u8]>], tall
     image.put_records(file, index.id, &new).unwrap();
     let index = image.find_index(NAME).unwrap();
     for (new, query) in new.iter().zip(queries) {
-        let found = by_tree(&image, &index, query);
+        let found = by_tree(&image, &index, query, default_probes(&index));
         assert!(found.contains(&(file, new.label)), "{what}: {}", new.label);
     }
     image.tidy_index(index.id).unwrap();
