@@ -79,6 +79,13 @@ const BRIEF: &[Part<'_>] = &[
         amounts: &[],
     },
     Part {
+        name: "vectors_tree",
+        folder: "tests",
+        prefix: PREFIX,
+        tests: &["thin_partitions_go", "beside_a_writer"],
+        amounts: &[],
+    },
+    Part {
         name: "module_reload",
         folder: "tests",
         prefix: PREFIX,
