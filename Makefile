@@ -21,7 +21,7 @@ test: toolchain ## The workspace's tests, those in guests, and a selection in th
 	$(XTASK) test
 
 matrix: toolchain ## Every supported kernel: build, boot, smoke test (KERNEL=name for one; FRESH=1, WRITE=1)
-	$(XTASK) matrix $(if $(KERNEL),--kernel $(KERNEL)) $(if $(FRESH),--fresh) $(if $(WRITE),--write)
+	$(XTASK) matrix$(if $(KERNEL), --kernel $(KERNEL))$(if $(FRESH), --fresh)$(if $(WRITE), --write)
 
 test-arm64: toolchain ## Tests of the vector code for 64-bit ARM, emulated
 	$(XTASK) test-arm64
