@@ -33,6 +33,12 @@ impl INodeOperations for VexFs {
         xattr::list(inode, list)
     }
 
+    fn change_rights(inode: &INode<Self>, change: impl FnOnce()) {
+        let mut changes = inode.sb().mount().rights().write();
+        change();
+        *changes = changes.wrapping_add(1);
+    }
+
     fn set_flags(inode: &INode<Self>, flags: FileFlags) -> Result {
         if flags.dirsync {
             return Err(code::EOPNOTSUPP);

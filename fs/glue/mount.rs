@@ -64,6 +64,8 @@ pub(crate) struct Mount {
     /// What is remembered of tidying search trees.
     #[pin]
     tidy: Tidy,
+    #[pin]
+    rights: RwSemaphore<u64>,
 }
 
 impl Mount {
@@ -95,6 +97,7 @@ impl Mount {
                 failed: AtomicBool::new(false),
                 counters: Counters::default(),
                 tidy <- Tidy::new(),
+                rights <- RwSemaphore::new_outer(0),
             }),
             GFP_KERNEL,
         )
@@ -113,6 +116,12 @@ impl Mount {
     /// What the vector part did since it was mounted.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// How often a mode or an owner has changed. It is held while one changes in memory, and by who asks for several permissions that must hold at one moment.
+    /// Taken before the metadata lock and before inodes are loaded, after an inode's lock.
+    pub(super) fn rights(&self) -> &RwSemaphore<u64> {
+        &self.rights
     }
 
     /// What is remembered of tidying search trees.

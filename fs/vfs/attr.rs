@@ -193,6 +193,11 @@ pub(crate) trait INodeOperations: FileSystem {
         Ok(())
     }
 
+    /// Runs `change`, which changes the mode or an owner in memory. Called with the inode's lock held.
+    fn change_rights(_inode: &INode<Self>, change: impl FnOnce()) {
+        change();
+    }
+
     /// Names the extended attributes of the inode.
     fn list_xattrs(_inode: &INode<Self>, _list: &mut ListXattr<'_>) -> Result {
         Ok(())
@@ -284,7 +289,12 @@ unsafe extern "C" fn setattr<T: INodeOperations>(
         if let Err(e) = result {
             return e.to_errno();
         }
-        bindings::setattr_copy(idmap, inode, attr);
+        let rights = bindings::ATTR_MODE | bindings::ATTR_UID | bindings::ATTR_GID;
+        if (*attr).ia_valid & rights != 0 {
+            T::change_rights(this, || bindings::setattr_copy(idmap, inode, attr));
+        } else {
+            bindings::setattr_copy(idmap, inode, attr);
+        }
         let recorded = this.record();
         if (*attr).ia_valid & bindings::ATTR_SIZE != 0 {
             // The size has changed, so this has succeeded; what else is to be recorded is when the inode is written back.

@@ -461,6 +461,9 @@ void rvfs_memalloc_nofs_restore(unsigned int flags) { memalloc_nofs_restore(flag
 void rvfs_memalloc_retry_wait(void) { memalloc_retry_wait(GFP_NOFS); }
 void rvfs_init_rwsem(struct rw_semaphore *sem) { init_rwsem(sem); }
 
+/* A class of its own for lockdep, by being another place. */
+void rvfs_init_outer_rwsem(struct rw_semaphore *sem) { init_rwsem(sem); }
+
 void rvfs_ktime_real(s64 *sec, u32 *nsec)
 {
 	struct timespec64 now;

@@ -187,6 +187,7 @@ unsigned int rvfs_memalloc_nofs_save(void);
 void rvfs_memalloc_nofs_restore(unsigned int flags);
 void rvfs_memalloc_retry_wait(void);
 void rvfs_init_rwsem(struct rw_semaphore *sem);
+void rvfs_init_outer_rwsem(struct rw_semaphore *sem);
 void rvfs_ktime_real(s64 *sec, u32 *nsec);
 
 

@@ -31,6 +31,16 @@ impl<T> RwSemaphore<T> {
         })
     }
 
+    /// The same for one that is taken before others made by [`RwSemaphore::new`]: the kernel's checks of the order of locks take
+    /// all that are made in one place for one.
+    pub(crate) fn new_outer(data: T) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: `sem` is memory for a semaphore that stays where it is.
+            sem <- Opaque::ffi_init(|sem| unsafe { bindings::rvfs_init_outer_rwsem(sem) }),
+            data: UnsafeCell::new(data),
+        })
+    }
+
     /// Waits for shared access. A thread must not take it twice: a waiting writer between would deadlock.
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
         // SAFETY: The semaphore was initialised by `new`.

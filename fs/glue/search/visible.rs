@@ -5,7 +5,8 @@
 //! Permissions are asked of the inodes in memory, so that capabilities, id maps and security modules have their say. That takes inode
 //! references and may wait, so it never happens under the metadata lock: a path is followed under the lock with the verdicts that are known,
 //! directories that are not known yet are noted and asked about afterwards, and the path is followed once more. Verdicts are kept
-//! for one request.
+//! for one request, as long as no inode's permissions change: while a hit is judged they cannot, and after a change everything is
+//! asked anew. So whatever is shown could have been opened at one moment, that when its path was followed last.
 
 use super::filter::Conditions;
 use super::table::Table;
@@ -64,10 +65,12 @@ pub(super) struct Visible<'a> {
     idmap: IdMap<'a>,
     /// Inode at the root of the caller's mount; nothing outside it is visible.
     root: u64,
-    /// Verdicts by inode and generation.
+    /// How often permissions had changed when verdicts were looked at last.
+    rights: u64,
+    /// Verdicts by inode and [`version`].
     files: Table<bool>,
     dirs: Table<bool>,
-    /// Paths that were given out, by inode and generation.
+    /// Paths that were given out, by inode and [`version`].
     shown: Table<Place>,
     buf: KVVec<u8>,
     paths: Paths,
@@ -86,6 +89,7 @@ impl<'a> Visible<'a> {
             sb: file.inode().sb(),
             idmap: file.idmap(),
             root: file.mount_root(),
+            rights: 0,
             files: Table::new(KEPT)?,
             dirs: Table::new(KEPT)?,
             shown: Table::new(KEPT)?,
@@ -106,30 +110,37 @@ impl<'a> Visible<'a> {
 
     /// Whether a record may be a hit.
     pub(super) fn admits(&mut self, record: &SlotHeader) -> Result<bool> {
+        let sb = self.sb;
+        let rights = sb.mount().rights().read();
+        self.rights = *rights;
         if !self.is_live(record)? {
             return Ok(false);
         }
         let (ino, generation) = (record.ino, record.generation);
-        if let Some(verdict) = self.files.get(ino, u64::from(generation)) {
+        let version = version(generation, self.rights);
+        if let Some(verdict) = self.files.get(ino, version) {
             return Ok(verdict);
         }
         let verdict =
             self.ask(ino, generation, Access::Read)? && self.climb(ino, generation)?.is_some();
-        self.files.insert(ino, u64::from(generation), verdict)?;
+        self.files.insert(ino, version, verdict)?;
         Ok(verdict)
     }
 
     /// The path of a record that may be a hit, now in the caller's memory if there was room. `None` if it is none.
     pub(super) fn path(&mut self, record: &SlotHeader) -> Result<Option<Place>> {
+        let sb = self.sb;
+        let rights = sb.mount().rights().read();
+        self.rights = *rights;
         if !self.is_live(record)? {
             return Ok(None);
         }
         let (ino, generation) = (record.ino, record.generation);
-        let id = u64::from(generation);
-        if let Some(place) = self.shown.get(ino, id) {
+        let version = version(generation, self.rights);
+        if let Some(place) = self.shown.get(ino, version) {
             return Ok(Some(place));
         }
-        let readable = match self.files.get(ino, id) {
+        let readable = match self.files.get(ino, version) {
             Some(verdict) => verdict,
             None => self.ask(ino, generation, Access::Read)?,
         };
@@ -138,7 +149,9 @@ impl<'a> Visible<'a> {
         } else {
             None
         };
-        self.files.insert(ino, id, start.is_some())?;
+        // The caller's memory may have to be read from a disk first.
+        drop(rights);
+        self.files.insert(ino, version, start.is_some())?;
         let Some(path) = start.and_then(|at| self.buf.get(at..)) else {
             return Ok(None);
         };
@@ -146,7 +159,7 @@ impl<'a> Visible<'a> {
             offset: self.paths.add(path)?,
             len: path.len() as u64,
         };
-        self.shown.insert(ino, id, place)?;
+        self.shown.insert(ino, version, place)?;
         Ok(Some(place))
     }
 
@@ -212,6 +225,7 @@ impl<'a> Visible<'a> {
             let begin = position;
             let mut way = Way {
                 root: self.root,
+                rights: self.rights,
                 levels: 0,
                 below: None,
                 unknown: [(0, 0); ASKED],
@@ -235,7 +249,8 @@ impl<'a> Visible<'a> {
             if way.count != 0 {
                 for &(dir, generation) in way.unknown.iter().take(way.count) {
                     let verdict = self.ask(dir, generation, Access::Search)?;
-                    self.dirs.insert(dir, u64::from(generation), verdict)?;
+                    self.dirs
+                        .insert(dir, version(generation, self.rights), verdict)?;
                 }
                 position = begin;
                 continue;
@@ -254,6 +269,8 @@ impl<'a> Visible<'a> {
 /// The directories of one path, from below.
 struct Way {
     root: u64,
+    /// As in [`Visible`].
+    rights: u64,
     /// Directories so far.
     levels: usize,
     /// How many there were up to the root of the mount, once that was passed.
@@ -279,7 +296,7 @@ impl Way {
         if dir.ino == self.root {
             self.below = Some(self.levels);
         }
-        if let Some(verdict) = verdicts.get(dir.ino, u64::from(dir.generation)) {
+        if let Some(verdict) = verdicts.get(dir.ino, version(dir.generation, self.rights)) {
             return verdict;
         }
         match self.unknown.get_mut(self.count) {
@@ -291,6 +308,11 @@ impl Way {
             None => false,
         }
     }
+}
+
+/// What verdicts hold for, beside the inode's number: its generation, and how often permissions had changed, of which 32 bits are more than enough for one request.
+fn version(generation: u32, rights: u64) -> u64 {
+    (rights << 32) | u64::from(generation)
 }
 
 /// Where the last `names` names of the path `buf[at..]` begin, behind the slash.
