@@ -205,8 +205,8 @@ def who_may_see_little(fs, here):
 
     expected = []
     for query in queries[:5].astype(float):
-        apart = ((rows[own].astype(float) - query) ** 2).sum(axis=1)
-        expected.append([own[place] for place in np.argsort(apart)[:20]])
+        apart = ((rows[own].astype(float) - query) ** 2).sum(axis=1).tolist()
+        expected.append([row for _, row in sorted(zip(apart, own))[:20]])
     expect_equal(as_user(BOB, BOB, shown), str(expected), "bob's hits")
     vexabi.index_drop(here, "little")
 
