@@ -218,10 +218,7 @@ pub(super) fn transact<X>(
     mut f: impl FnMut(&mut Cx<'_, Txn<'_>>) -> Result<X, Error>,
 ) -> Result<(X, Tid), Failure> {
     let mount = sb.mount();
-    let refused = |e: Error| match e.is_clean() {
-        true => Failure::Clean(e),
-        false => Failure::Kernel(read_failed(sb, ino, e)),
-    };
+    let refused = |e| Failure::of_read(sb, ino, e);
     let mut wanted = mount.read(&credits).map_err(refused)?.saturating_add(SLACK);
     loop {
         // While the handle was waited for, others may have made the trees higher: then it is asked for again.

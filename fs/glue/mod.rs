@@ -18,7 +18,7 @@
 //! | [`export`] | file handles |
 //! | [`shutdown`] | stopping a mount on request |
 //! | [`ioctl`] | the ioctl interface: indexes and records |
-//! | [`tree`] | search trees while they are changed: memory, room |
+//! | [`tree`] | search trees while they are changed: memory, room, tidying in the background |
 //! | [`search`] | search, permission checks, paths of hits |
 //!
 //! Lock order: inode lock, folio locks, journal handle, metadata lock. See docs/architecture.md.

@@ -4,7 +4,7 @@
 
 use super::blocks::{Reader, Seal, Txn, SIZE};
 use super::deferred::Deferred;
-use super::error::{change_failed, errno, is_stopped};
+use super::error::{change_failed, errno, is_stopped, read_failed};
 use super::ioctl::Counters;
 use super::tree::Tidy;
 use super::VexFs;
@@ -368,6 +368,16 @@ pub(super) enum Failure {
     Clean(Error),
     /// The kernel refused, or the mount was stopped.
     Kernel(kernel::error::Error),
+}
+
+impl Failure {
+    /// What a reading operation on inode `ino` ended with: a refusal, or an error that is reported and acted on.
+    pub(super) fn of_read(sb: &SuperBlock<VexFs>, ino: u64, e: Error) -> Self {
+        match e.is_clean() {
+            true => Failure::Clean(e),
+            false => Failure::Kernel(read_failed(sb, ino, e)),
+        }
+    }
 }
 
 impl From<Failure> for kernel::error::Error {

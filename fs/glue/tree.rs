@@ -9,7 +9,6 @@ pub(super) use memory::{QueryMemory, TreeMemory};
 pub(super) use tidy::Tidy;
 
 use super::blocks::Reader;
-use super::error::read_failed;
 use super::inode::transact;
 use super::mount::Failure;
 use super::VexFs;
@@ -27,10 +26,7 @@ pub(super) fn make_room(sb: &SuperBlock<VexFs>, id: u32, partition: u64) -> Resu
     let planned = sb
         .mount()
         .read(|io| tree::plan_room(io, id, partition, &mut memory.builder()));
-    let plan = planned.map_err(|e| match e.is_clean() {
-        true => Failure::Clean(e),
-        false => Failure::Kernel(read_failed(sb, INDEX_TABLE, e)),
-    })?;
+    let plan = planned.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
     let credits = |io: &Reader<'_>| tree::make_room_credits(&vector::load(io, id)?);
     let made = transact(sb, INDEX_TABLE, credits, |cx| {
         tree::make_room(cx, id, partition, plan, &mut memory.builder())
@@ -46,5 +42,6 @@ pub(super) fn make_room(sb: &SuperBlock<VexFs>, id: u32, partition: u64) -> Resu
 #[inline(never)]
 fn memory(sb: &SuperBlock<VexFs>, id: u32) -> Result<TreeMemory, Failure> {
     let loaded = sb.mount().read(|io| vector::load(io, id));
-    TreeMemory::for_dividing(&loaded.map_err(Failure::Clean)?)
+    let index = loaded.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
+    TreeMemory::for_dividing(&index)
 }

@@ -480,10 +480,12 @@ pub(crate) fn freed_segment_credits<R: ReadBlocks>(io: &R, locations: u32) -> Re
         .saturating_add(locations))
 }
 
-/// Blocks that [`delete`] may change, the store of its inode included.
-pub fn delete_credits<R: ReadBlocks>(io: &R, index: &Index) -> Result<u32> {
+/// Blocks that up to `count` calls of [`delete`] for one inode may change, of which the last alone may free a segment (`segments` of the index tells), the
+/// store of the inode included.
+pub fn delete_credits<R: ReadBlocks>(io: &R, index: &Index, count: u32) -> Result<u32> {
     Ok(remove_credits(io, slot_blocks(index))?
         .saturating_add(place::remove_credits(index)?)
+        .saturating_mul(count)
         .saturating_add(freed_segment_credits(io, most_location_blocks(index))?)
         .saturating_add(STORE_SYSTEM_CREDITS)
         .saturating_add(STORE_CREDITS))

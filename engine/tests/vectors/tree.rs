@@ -3,7 +3,10 @@
 
 use crate::memory::{ForSearch, Memory};
 use crate::world::World;
-use engine::vector::tree::{is_complete, plan_room, Fetched, Progress};
+use engine::vector::drop_index::drop_credits;
+use engine::vector::tree::{
+    is_complete, make_room_credits, plan_room, tidy_credits, Aim, Effort, Fetched, Progress,
+};
 use layout::vector::{Index, Metric};
 use std::collections::BTreeSet;
 use vector::{Candidate, Compute as _, Distance, Queries, Rank, TopK};
@@ -302,6 +305,59 @@ fn a_plan_that_is_out_of_date_is_made_anew() {
         assert_eq!(w.index(id).tree.partitions, 3, "{what}");
         w.check();
         w.wind_up();
+    }
+}
+
+/// Every step fits the largest transaction of the smallest journal that the kernel mounts with, whatever the dimension.
+#[test]
+fn steps_fit_the_smallest_journal() {
+    const LARGEST: u32 = 960;
+    let mut w = World::with_tree(20_000, 1);
+    for (n, dim) in [1, 24, 100, 384, 1000, 1536, 4096].into_iter().enumerate() {
+        let id = w.create(&format!("t{n}"), dim).unwrap();
+        let mut clusters = Clusters::new(dim, 3, 1);
+        for label in 0..40 {
+            w.put(w.inos[0], id, label, 0, &clusters.next()).unwrap();
+        }
+        let (io, index) = (&w.fs.io, w.index(id));
+        for (step, credits) in [
+            ("put", engine::vector::put_credits(io, &index)),
+            ("delete", engine::vector::delete_credits(io, &index, 1)),
+            ("delete 16", engine::vector::delete_credits(io, &index, 16)),
+            ("divide", make_room_credits(&index)),
+            ("tidy", tidy_credits(&index)),
+            ("drop", drop_credits(io, 16)),
+            (
+                "finish",
+                engine::orphan::finish_credits(io, &w.inode(w.inos[0])),
+            ),
+        ] {
+            let credits = credits.unwrap();
+            println!("dimension {dim}, {step}: {credits} blocks");
+            assert!(
+                credits <= LARGEST,
+                "dimension {dim}, {step}: {credits} blocks"
+            );
+        }
+    }
+}
+
+/// However much is asked for, what a search keeps in memory has a bound.
+#[test]
+fn candidates_are_bounded() {
+    let mut w = World::with_tree(20_000, 1);
+    let id = w.create("t", 8).unwrap();
+    let mut index = w.index(id);
+    index.tree.partitions = u32::MAX;
+    for k in [1, 10, 1000, 10_000] {
+        let mut effort = Effort::of(&index, Aim::Probes(1), k);
+        let mut rounds = 0;
+        while effort.pays(&index) {
+            assert!(effort.wanted <= 8192, "{k}: {effort:?}");
+            effort = effort.more();
+            rounds += 1;
+        }
+        assert_eq!(rounds == 0, k == 10_000, "{k}");
     }
 }
 

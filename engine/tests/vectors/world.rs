@@ -213,7 +213,7 @@ impl World {
 
     pub fn delete(&mut self, ino: u64, id: u32, label: u64) -> Result<()> {
         let mut index = self.index(id);
-        let credits = vector::delete_credits(&self.fs.io, &index)?;
+        let credits = vector::delete_credits(&self.fs.io, &index, 1)?;
         let mut inode = self.inode(ino);
         let expected = self.indexes[&id].records.contains_key(&(ino, label));
         let r = self.step("delete", credits, |cx| {

@@ -251,7 +251,7 @@ pub(super) fn get(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
 pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Result<Tid, Failure> {
     let sb = inode.sb();
     let (ino, id, now) = (inode.ino(), index.id, stamp(inode));
-    let credits = |io: &Reader<'_>| vector::delete_credits(io, &vector::load(io, id)?);
+    let credits = |io: &Reader<'_>| vector::delete_credits(io, &vector::load(io, id)?, 1);
     let ((), tid) = transact(sb, ino, credits, |cx| {
         let mut loaded = engine::inode::load(cx.io, ino)?;
         let mut index = vector::load(cx.io, id)?;
@@ -307,8 +307,7 @@ fn delete_all(
     loop {
         let now = stamp(inode);
         let credits = |io: &Reader<'_>| {
-            let each = vector::delete_credits(io, &vector::load(io, id)?)?;
-            Ok(each.saturating_mul(DELETE_STEP as u32))
+            vector::delete_credits(io, &vector::load(io, id)?, DELETE_STEP as u32)
         };
         let ((n, all), tid) =
             transact(sb, ino, credits, |cx| delete_some(cx, ino, id, now)).map_err(failed)?;

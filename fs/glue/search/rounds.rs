@@ -145,13 +145,12 @@ impl<'a> Rounds<'a> {
     #[inline(never)]
     fn near(&mut self) -> Result<bool> {
         let index = self.index;
-        let partitions = index.tree.partitions as usize;
         let mut effort = Effort::of(index, self.wanted.aim, self.wanted.k);
         if !tree::is_complete(index) || index.records <= effort.wanted as u64 {
             return Ok(false);
         }
         let mut short = false;
-        while effort.probes < partitions {
+        while effort.pays(index) {
             let mut seeker = Seeker::new(index, effort)?;
             let mut memory =
                 KVVec::from_elem(Candidate::default(), effort.wanted, GFP_KERNEL_ACCOUNT)?;

@@ -121,7 +121,7 @@ fn is_due(sb: &SuperBlock<VexFs>, tidy: &Tidy) -> Result<bool, Failure> {
             Ok(true)
         })
     });
-    counted.map_err(Failure::Clean)?;
+    counted.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
     let due = gone >= partitions / 4;
     if due {
         tidy.gone.fetch_sub(gone, Ordering::Relaxed);
@@ -143,7 +143,7 @@ fn next_index(sb: &SuperBlock<VexFs>, at: &Position) -> Result<Option<Index>, Fa
             Ok(found.is_none())
         })
     });
-    listed.map_err(Failure::Clean)?;
+    listed.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
     Ok(found)
 }
 

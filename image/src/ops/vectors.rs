@@ -205,7 +205,7 @@ impl Image {
     /// [`engine::Error::NotFound`].
     pub fn delete_record(&mut self, ino: u64, id: u32, label: u64) -> Result<()> {
         let index = self.read(|io| vector::load(io, id))?;
-        let credits = self.read(|io| vector::delete_credits(io, &index))?;
+        let credits = self.read(|io| vector::delete_credits(io, &index, 1))?;
         self.with_credits(credits, |cx| {
             let mut inode = inode::load(cx.io, ino)?;
             let mut index = vector::load(cx.io, id)?;

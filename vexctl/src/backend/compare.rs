@@ -87,8 +87,7 @@ impl<'a> Comparison<'a> {
 
     /// A search of the tree, unless that misses records or is hardly less work than looking at all of them.
     fn searcher(&self, effort: tree::Effort) -> Result<Option<Searcher>> {
-        let small = effort.probes >= self.index.tree.partitions as usize;
-        if small || !tree::is_complete(self.index) {
+        if !effort.pays(self.index) || !tree::is_complete(self.index) {
             return Ok(None);
         }
         Ok(Some(Searcher::new(

@@ -21,8 +21,8 @@ pub struct Effort {
     pub wanted: usize,
 }
 
-/// Leaves in hundredths of the root of the number of partitions, by recall. Measured on data that has no more clusters than partitions, and
-/// on the cautious side.
+/// Leaves in hundredths of the root of the number of partitions, by recall. Chosen to err on the cautious side; docs/decisions/012 has what indexes
+/// found with it.
 const BY_RECALL: [(u32, u32); 7] = [
     (5_000, 40),
     (9_000, 80),
@@ -34,6 +34,8 @@ const BY_RECALL: [(u32, u32); 7] = [
 ];
 /// Leaves that are looked at at least, where a recall is wanted.
 const LEAST: usize = 4;
+/// Most candidates of one query.
+const MOST_WANTED: usize = 8192;
 /// Hits for each of which one leaf more is looked at.
 const HITS: usize = 16;
 
@@ -58,6 +60,12 @@ impl Effort {
             // Estimates are not exact, and some records are not for everybody.
             wanted: k.saturating_add(k / 4).saturating_add(2),
         }
+    }
+
+    /// Whether looking at the tree with it is less work than looking at all records. With more candidates than [`MOST_WANTED`] it is not: keeping them in order, in one
+    /// piece of memory, would be most of it; and what somebody asks for must not become a bound on memory.
+    pub fn pays(&self, index: &Index) -> bool {
+        self.probes < index.tree.partitions as usize && self.wanted <= MOST_WANTED
     }
 
     /// Four times as much.
