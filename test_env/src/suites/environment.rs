@@ -98,8 +98,11 @@ impl Environment {
                 ..Config::default()
             },
         )?;
-        // Names of hosts appear in what the suites compare.
-        guest.run("hostname guest; mount -t tmpfs tmpfs /dev/shm 2> /dev/null || true")?;
+        // Names of hosts appear in what the suites compare; servers of tests listen on lo.
+        guest.run(
+            "hostname guest; ip link set lo up; \
+             mount -t tmpfs tmpfs /dev/shm 2> /dev/null || true",
+        )?;
         if self.filesystem == "vexfs" {
             guest.run("insmod /host/vexfs.ko && ln -sf /host/bin/* /usr/sbin/")?;
         }

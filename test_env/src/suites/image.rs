@@ -33,6 +33,7 @@ const PACKAGES: &[&str] = &[
     "gawk",
     "grep",
     "hostname",
+    "iproute2",
     "keyutils",
     "kmod",
     "libacl1",
