@@ -98,9 +98,10 @@ impl Environment {
                 ..Config::default()
             },
         )?;
-        // Names of hosts appear in what the suites compare; servers of tests listen on lo.
+        // Names of hosts appear in what the suites compare; servers of tests listen on lo; and no
+        // udev makes the links through which a shell substitutes processes.
         guest.run(
-            "hostname guest; ip link set lo up; \
+            "hostname guest; ip link set lo up; ln -sfn /proc/self/fd /dev/fd; \
              mount -t tmpfs tmpfs /dev/shm 2> /dev/null || true",
         )?;
         if self.filesystem == "vexfs" {
