@@ -24,11 +24,18 @@ impl ExportOperations for VexFs {
         load()?;
         let found = match sb.lookup_inode(ino)? {
             Lookup::Found(inode) => inode,
-            // Read again: until now nobody kept it from changing.
-            Lookup::New(new) => inode::fill(new, &load()?)?,
+            Lookup::New(new) => {
+                // Read again: until now nobody kept it from changing.
+                let loaded = load()?;
+                // Nobody has it open, and what removes it is on its way.
+                if loaded.links == 0 {
+                    return Err(code::ESTALE);
+                }
+                inode::fill(new, &loaded)?
+            }
         };
-        // Without links it is only kept by those who have it open.
-        if found.generation() != generation || found.nlink() == 0 {
+        // One without links is only kept by those who have it open, and good for others as long.
+        if found.generation() != generation {
             return Err(code::ESTALE);
         }
         Ok(found)

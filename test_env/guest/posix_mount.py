@@ -256,6 +256,24 @@ def handles_stale(fs, here):
 
 
 @suite.test
+def handles_unlinked_open(fs, here):
+    """A file without a name that somebody has open can be opened by its handle, and not any more when nobody has."""
+    (here / "file").write_text("nameless")
+    handle = handle_of(here / "file")
+    with open(here / "file", encoding="ascii") as first:
+        (here / "file").unlink()
+        drop_caches()
+        expect_equal(read_handle(fs, handle), b"nameless", "contents by handle")
+        second = open_handle(fs, handle, os.O_RDWR)
+        expect_equal(first.read(), "nameless", "contents")
+    # The second one alone keeps it now.
+    os.pwrite(second, b"still", 0)
+    expect_equal(os.pread(second, 100, 0), b"stilless", "contents after the first was closed")
+    os.close(second)
+    expect_errno(errno.ESTALE, open_handle, fs, handle)
+
+
+@suite.test
 def handles_garbage(fs, here):
     """Handles made up from nothing are ESTALE or EINVAL and harm nothing."""
     (here / "file").touch()

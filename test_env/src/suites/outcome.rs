@@ -55,6 +55,11 @@ impl Table {
         }
     }
 
+    /// Whether a test of this name is expected to fail.
+    pub fn expects(&self, name: &str) -> bool {
+        self.expected.reason(name).is_some()
+    }
+
     /// Takes in a test, and prints its line.
     pub fn add(&mut self, test: Ended) {
         let time = test.seconds.map_or(String::new(), |s| format!(" ({s} s)"));
