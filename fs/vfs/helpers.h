@@ -172,6 +172,7 @@ void rvfs_fpu_end(void);
 #if defined(CONFIG_X86) || defined(CONFIG_UML)
 bool rvfs_cpu_has_avx2(void);
 bool rvfs_cpu_has_avx512(void);
+bool rvfs_crc32_lacks_clmul(void);
 #endif
 
 /* the current task */

@@ -6,6 +6,8 @@
 
 use super::bindings;
 use core::cell::Cell;
+#[cfg(target_arch = "x86_64")]
+use vector::crc32::CarryLess;
 use vector::{Compute, Fpu, Isa};
 
 #[cfg(target_arch = "aarch64")]
@@ -55,6 +57,18 @@ impl Compute for KernelFpu {
             self.refused.set(true);
         }
     }
+}
+
+/// Runs `work` with carry-less multiplication for checksums, if the kernel's own ones do without it, the processor has it, and vector registers may be used
+/// here.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn carry_less<R>(work: impl FnOnce(&CarryLess) -> R) -> Option<R> {
+    // SAFETY: Reads what the kernel found out when it booted.
+    if !unsafe { bindings::rvfs_crc32_lacks_clmul() } {
+        return None;
+    }
+    // SAFETY: The value is only used inside the section, where the registers are ours, and the processor has the instructions.
+    section(|| work(&unsafe { CarryLess::claim() }))
 }
 
 /// Runs `work` where vector registers may be used, or gives `None` where they may not (an interrupt that came into such a section).

@@ -2,7 +2,7 @@
 //! The safe interface of the math kernels: what a batch is, that all of it lies
 //! within its slices, and who may use the floating-point unit.
 //!
-//! The unsafe code of the crate outside `math` is in this file, three calls, and in `ann::call`.
+//! The unsafe code of the crate outside `math` is in this file, three calls, in `ann::call` and in `crc32`.
 
 use core::marker::PhantomData;
 

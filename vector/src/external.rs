@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The math object as the kernel build sees it: its argument block, from the file
-//! that it was compiled from, and its two functions. Stands in for the module `math`,
+//! that it was compiled from, and its functions. Stands in for the module `math`,
 //! which the kernel build must not compile here. Nothing else belongs here.
 
 #[path = "math/args.rs"]
@@ -33,4 +33,7 @@ extern "C" {
     pub(crate) fn vexfs_math_distances(args: *const Args);
     /// See `math/mod.rs`.
     pub(crate) fn vexfs_math_norm2(vector: *const u8, dim: usize, element: u32) -> u64;
+    /// See `math/crc32.rs`.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn vexfs_math_crc32(register: u32, data: *const u8, len: usize) -> u32;
 }

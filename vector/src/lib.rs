@@ -12,6 +12,7 @@
 //! | `math` | every floating-point operation; separately compiled for the kernel |
 //! | `external` | in the kernel build: the math object as it is called |
 //! | `compute` | the safe interface of the math: batches, queries, who may use the FPU |
+//! | `crc32` | a checksum with vector registers, for kernels that have none |
 //! | `ann` | what the vector tree computes: codes, estimates, divisions |
 //! | `distance` | [`Distance`], the ordered integer that stands for a distance |
 //! | `metric` | [`Metric`] and what each one means |
@@ -30,6 +31,8 @@
 
 pub mod ann;
 pub mod compute;
+#[cfg(target_arch = "x86_64")]
+pub mod crc32;
 pub mod distance;
 pub mod error;
 pub mod kind;

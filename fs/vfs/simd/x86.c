@@ -33,3 +33,10 @@ bool rvfs_cpu_has_avx512(void)
 	       boot_cpu_has(X86_FEATURE_AVX512VL) && boot_cpu_has(X86_FEATURE_AVX512DQ) &&
 	       SAVES(XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512);
 }
+
+/* The kernel's CRC-32 goes byte by byte, where the processor could do better. */
+bool rvfs_crc32_lacks_clmul(void)
+{
+	return !IS_ENABLED(CONFIG_CRC32_ARCH) && boot_cpu_has(X86_FEATURE_PCLMULQDQ) &&
+	       boot_cpu_has(X86_FEATURE_XMM4_1) && SAVES(XFEATURE_MASK_SSE);
+}

@@ -14,6 +14,10 @@ pub const ISA_AVX512: u32 = 2;
 /// `Args::isa`: NEON, which every 64-bit ARM CPU with vector registers has.
 pub const ISA_NEON: u32 = 3;
 
+/// `vexfs_math_crc32`: takes bytes by so many, of which there must be some.
+#[cfg(target_arch = "x86_64")]
+pub const CRC32_UNIT: usize = 16;
+
 /// `Args::metric`: squared Euclidean distance.
 pub const METRIC_L2: u32 = 1;
 /// `Args::metric`: one minus the cosine of the angle.

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `mod` | the interface: entry points, choice of the path |
 //! | `args` | the argument block, shared with the caller in the kernel |
+//! | `crc32` | a checksum, which is no mathematics but needs the same registers |
 //! | `ann` | the kernels of the vector tree |
 //! | `element` | the types of elements and their values |
 //! | `hamming` | the number of bits that differ |
@@ -38,6 +39,8 @@
 
 pub mod ann;
 mod args;
+#[cfg(target_arch = "x86_64")]
+mod crc32;
 mod element;
 mod finish;
 mod hamming;
@@ -52,6 +55,8 @@ mod avx512;
 mod neon;
 
 pub use args::*;
+#[cfg(target_arch = "x86_64")]
+pub use crc32::vexfs_math_crc32;
 
 /// A local variable that makes the compiler align the stack of a function which has
 /// one, and so of all that it calls.
