@@ -22,6 +22,13 @@
 #define I_CTIME_QUERIED 0
 #endif
 
+/* 6.13: who walks over a list_lru is not told its lock any more. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define RVFS_LRU_LOCK spinlock_t *lock,
+#else
+#define RVFS_LRU_LOCK
+#endif
+
 /* 6.16: synchronous I/O of kernel memory, which may be from vmalloc() too. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 16, 0)
 static inline int bdev_rw_virt(struct block_device *bdev, sector_t sector, void *data,

@@ -2,9 +2,11 @@
 //! The engine's [`ReadBlocks`] and [`Transaction`] on the buffer cache and jbd2. It may not decide anything: it translates.
 
 use super::deferred::Deferred;
-use crate::vfs::{checksum::crc32, code, task, BlockSeal, BufMut, BufRef, Buffers, Update};
+use crate::vfs::{
+    checksum::crc32, code, task, BlockRun, BlockSeal, BufMut, BufRef, Buffers, Label, Update,
+};
 use core::cell::RefCell;
-use engine::io::{Each, Extent, ReadBlocks, Reuse, Transaction};
+use engine::io::{check_owner, Each, Extent, ReadBlocks, Reuse, Run, Transaction};
 use engine::Error;
 use layout::block::BlockKind;
 use layout::superblock::Super;
@@ -36,6 +38,8 @@ enum Fault {
     Kernel(kernel::error::Error),
     /// Its contents are wrong.
     Contents(Invalid),
+    /// The engine says so.
+    Found(Error),
 }
 
 impl From<kernel::error::Error> for Fault {
@@ -51,6 +55,7 @@ impl Fault {
                 block,
                 what: invalid.0,
             },
+            Fault::Found(e) => e,
             Fault::Kernel(e) => kernel_fault(e, block),
         }
     }
@@ -81,35 +86,79 @@ fn check(sb: &Super, block: u64, kind: BlockKind) -> impl FnOnce(&Block) -> Resu
     move |data| layout::block::verify(kind, block, data, sb.seed, crc32).map_err(Fault::Contents)
 }
 
+/// Errors: [`Error::Corrupt`] unless `count` blocks from `start` on lie in the filesystem.
+fn inside(sb: &Super, start: u64, count: u64) -> Result<(), Error> {
+    if start.saturating_add(count) <= sb.geometry.blocks {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        block: start,
+        what: "block number beyond the filesystem",
+    })
+}
+
+/// With which label single blocks of a kind are kept at hand: those that records are read from.
+fn label(kind: BlockKind) -> Option<Label> {
+    match kind {
+        BlockKind::Segment | BlockKind::Slots => Label::new(kind as u32, 0),
+        _ => None,
+    }
+}
+
+impl Run for BlockRun<'_, SIZE> {
+    fn block(&self, n: usize) -> Option<&Block> {
+        BlockRun::block(self, n)
+    }
+}
+
 /// Reads metadata under the shared lock.
 pub(super) struct Reader<'a> {
     pub(super) buffers: &'a Buffers<SIZE>,
     pub(super) sb: &'a Super,
+    /// Whether records are read that others will soon read, too. Who goes once through all of them does not keep them at hand.
+    pub(super) again: bool,
 }
 
 impl<'a> ReadBlocks for Reader<'a> {
     type Ref = BufRef<'a, SIZE>;
-    type Run = Each<Self::Ref>;
+    type Run = BlockRun<'a, SIZE>;
 
     fn sb(&self) -> &Super {
         self.sb
     }
 
     fn read(&self, block: u64, kind: BlockKind) -> Result<Self::Ref, Error> {
-        let within = block < self.sb.geometry.blocks;
-        if !within {
-            return Err(Error::Corrupt {
-                block,
-                what: "block number beyond the filesystem",
-            });
-        }
-        self.buffers
-            .read(block, kind as u32, check(self.sb, block, kind))
-            .map_err(|f: Fault| f.at(block))
+        inside(self.sb, block, 1)?;
+        let check = check(self.sb, block, kind);
+        let read = match label(kind) {
+            Some(label) => self
+                .buffers
+                .read_kept(block, (kind as u32, label), self.again, check),
+            None => self.buffers.read(block, kind as u32, check),
+        };
+        read.map_err(|f: Fault| f.at(block))
     }
 
     fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<(), Error> {
-        run.read(self, wanted)
+        let Extent {
+            start,
+            count,
+            kind,
+            owner,
+        } = wanted;
+        inside(self.sb, start, count as u64)?;
+        let label = Label::new(kind as u32, owner).ok_or(Error::Internal(
+            "owner of a run beyond all that can be named",
+        ))?;
+        self.buffers
+            .read_run(
+                (start, count),
+                (kind as u32, label),
+                |block, data| check(self.sb, block, kind)(data),
+                |block, data| check_owner(data, block, &wanted).map_err(Fault::Found),
+                run,
+            )
+            .map_err(|(block, f)| f.at(block))
     }
 
     fn prefetch(&self, start: u64, len: u32) {
@@ -130,14 +179,7 @@ pub(super) struct Txn<'a> {
 
 impl Txn<'_> {
     fn inside(&self, block: u64) -> Result<(), Error> {
-        if block < self.sb.geometry.blocks {
-            Ok(())
-        } else {
-            Err(Error::Corrupt {
-                block,
-                what: "block number beyond the filesystem",
-            })
-        }
+        inside(self.sb, block, 1)
     }
 }
 
@@ -161,7 +203,7 @@ impl<'a> ReadBlocks for Txn<'a> {
     }
 
     fn prefetch(&self, start: u64, len: u32) {
-        self.update.buffers().prefetch(start, len);
+        self.update.prefetch(start, len);
     }
 
     fn crc32(&self) -> layout::Crc32 {

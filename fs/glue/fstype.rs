@@ -159,6 +159,7 @@ impl FileSystem for VexFs {
         let reader = Reader {
             buffers: &buffers,
             sb: &sb,
+            again: false,
         };
         reader.prefetch(geo.gdt_start, geo.gdt_blocks.min(256));
         let space = Space::load(&reader, &mut groups).map_err(|e| {

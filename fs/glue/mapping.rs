@@ -125,7 +125,7 @@ pub(super) fn move_out(
     let Some(at) = extent::uninline(cx, loaded)? else {
         return Ok(());
     };
-    cx.io.update.buffers().forget_aliases(at, 1);
+    cx.io.update.forget_aliases(at, 1);
     device
         .write(at.saturating_mul(BLOCK), block)
         .map_err(|_| Error::Io { block: at })
@@ -174,7 +174,6 @@ pub(super) fn make_space(inode: &INode<VexFs>, pos: u64, len: u64) -> Result<Map
                     let extent = extent::allocate(cx, &mut loaded, first, blocks.min(len))?;
                     cx.io
                         .update
-                        .buffers()
                         .forget_aliases(extent.start, u64::from(extent.len));
                     engine::inode::store(cx, &loaded)?;
                     changed(&loaded);

@@ -181,11 +181,21 @@ impl Mount {
 
     /// Reads metadata. `f` may look at blocks, but not wait for a transaction, take the last reference of an inode, or call this again.
     pub(super) fn read<X>(&self, f: impl FnOnce(&Reader<'_>) -> X) -> X {
+        self.read_as(false, f)
+    }
+
+    /// As [`Mount::read`], for records that will be read again and again.
+    pub(super) fn read_often<X>(&self, f: impl FnOnce(&Reader<'_>) -> X) -> X {
+        self.read_as(true, f)
+    }
+
+    fn read_as<X>(&self, again: bool, f: impl FnOnce(&Reader<'_>) -> X) -> X {
         let _scope = task::nofs();
         let meta = self.meta.read();
         f(&Reader {
             buffers: &meta.buffers,
             sb: &self.sb,
+            again,
         })
     }
 
@@ -268,6 +278,7 @@ impl Mount {
             let enough = enough(&Reader {
                 buffers: &meta.buffers,
                 sb: &self.sb,
+                again: false,
             });
             if matches!(enough, Ok(false)) {
                 return Ok(None);

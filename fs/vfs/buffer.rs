@@ -12,6 +12,7 @@
 //! [`super::RwSemaphore`] and the compiler checks the rest. Guards cannot outlive the lock or the handle that they were made under.
 
 use super::borrow::{BorrowSlot, BorrowTable};
+use super::kept::{BlockRun, KeptBlocks, Label};
 use super::{bindings, code, to_result, BlockAside, BlockDevice, BlockSeal, Handle, Result};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -77,6 +78,8 @@ impl<const SIZE: usize> Drop for Buffer<SIZE> {
 /// There is one value per mounted device, made by [`super::NewSuperBlock::take_buffers`]. `borrows` is used only by an [`Update`],
 /// of which there is at most one, and by its guards, all on one thread.
 pub(crate) struct Buffers<const SIZE: usize> {
+    /// Before the device, which has to be there when the last buffer is put.
+    kept: KeptBlocks,
     device: BlockDevice,
     blocks: u64,
     /// The block that [`BlockAside`] stands for.
@@ -93,10 +96,11 @@ impl<const SIZE: usize> Buffers<SIZE> {
     /// # Safety
     ///
     /// There must be no other value for the device.
-    pub(super) unsafe fn new(device: BlockDevice) -> Self {
+    pub(super) unsafe fn new(device: BlockDevice, kept: KeptBlocks) -> Self {
         let blocks = device.size() / SIZE as u64;
         // INVARIANT: The only one, by the caller's promise.
         Self {
+            kept,
             device,
             blocks,
             aside: None,
@@ -172,6 +176,63 @@ impl<const SIZE: usize> Buffers<SIZE> {
         })
     }
 
+    /// As [`Buffers::read`] for a block that may be at hand. If it is not, and will be read `again` and again, it is kept there. `label` is of `kind`.
+    pub(crate) fn read_kept<E: From<Error>>(
+        &self,
+        block: u64,
+        (kind, label): (u32, Label),
+        again: bool,
+        verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
+    ) -> Result<BufRef<'_, SIZE>, E> {
+        let buffer = match self.kept.buffer(block, label) {
+            // INVARIANT: The reference is ours; what is kept was up to date, and is of this device's block size.
+            Some(bh) => Buffer { bh },
+            None => {
+                let buffer = self.verified(block, kind, verify)?;
+                if again {
+                    // SAFETY: The buffer is that of the block, valid, up to date, and has just been verified.
+                    unsafe { self.kept.keep(block, label, buffer.bh) };
+                }
+                buffer
+            }
+        };
+        Ok(BufRef {
+            buffer,
+            _slot: None,
+            _lock: PhantomData,
+        })
+    }
+
+    /// Makes `run` the guard of `count` blocks from `start` on, which are kept at hand. Those that are not yet are read as by [`Buffers::read`], with
+    /// their number for `verify`, and shown to `accept`: what that found, `label` says of all of them.
+    ///
+    /// Errors, with the number of the block: as [`Buffers::read`], those of `accept`, `ENOMEM`, `EINVAL` for more than
+    /// [`super::kept::MAX_RUN`] blocks.
+    pub(crate) fn read_run<'a, E: From<Error>>(
+        &'a self,
+        (start, count): (u64, usize),
+        (kind, label): (u32, Label),
+        verify: impl Fn(u64, &[u8; SIZE]) -> Result<(), E>,
+        accept: impl Fn(u64, &[u8; SIZE]) -> Result<(), E>,
+        run: &mut BlockRun<'a, SIZE>,
+    ) -> Result<(), (u64, E)> {
+        let end = start.saturating_add(count as u64);
+        let mut ahead = false;
+        let read = |block| {
+            if !core::mem::replace(&mut ahead, true) {
+                // The others are probably not there either.
+                self.prefetch(block, end.saturating_sub(block) as u32);
+            }
+            let buffer = self.verified(block, kind, |data| verify(block, data))?;
+            // SAFETY: As in `verified`.
+            accept(block, unsafe { &*buffer.data() })?;
+            Ok(buffer)
+        };
+        // SAFETY: What is kept is of our device. As long as `self` is borrowed there is no update, and so nobody who changes or ends blocks. `read` gives
+        // the buffer of its block, valid, up to date, verified and accepted.
+        unsafe { run.fill(&self.kept, (start, count), label, read, |buffer| buffer.bh) }
+    }
+
     fn verified<E: From<Error>>(
         &self,
         block: u64,
@@ -198,12 +259,6 @@ impl<const SIZE: usize> Buffers<SIZE> {
             // SAFETY: The device is open, and the block lies on it.
             unsafe { bindings::__breadahead(self.device.as_ptr(), block, SIZE as u32) };
         }
-    }
-
-    /// Drops cached copies of blocks that hold file data from now on, so that none of them is ever written over it.
-    pub(crate) fn forget_aliases(&self, start: u64, len: u64) {
-        // SAFETY: The device is open.
-        unsafe { bindings::clean_bdev_aliases(self.device.as_ptr(), start, len) };
     }
 
     /// Opens the changing side, for blocks changed under `handle`.
@@ -240,9 +295,22 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
         self.handle
     }
 
-    /// The blocks.
-    pub(crate) fn buffers(&self) -> &'a Buffers<SIZE> {
-        self.buffers
+    /// As [`Buffers::prefetch`].
+    pub(crate) fn prefetch(&self, start: u64, len: u32) {
+        self.buffers.prefetch(start, len);
+    }
+
+    /// Keeps blocks at hand no longer, because they become something else.
+    fn end_kept(&self, start: u64, count: u64) {
+        // SAFETY: An update is the only user of the buffers, so there are no runs, and it does not read what is kept.
+        unsafe { self.buffers.kept.end(start, count) };
+    }
+
+    /// Drops cached copies of blocks that hold file data from now on, so that none of them is ever written over it.
+    pub(crate) fn forget_aliases(&self, start: u64, len: u64) {
+        self.end_kept(start, len);
+        // SAFETY: The device is open.
+        unsafe { bindings::clean_bdev_aliases(self.buffers.device.as_ptr(), start, len) };
     }
 
     /// As [`Buffers::read`]. Errors: also `EDEADLK` if an exclusive guard of the block exists.
@@ -289,6 +357,7 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
         if kind >= MAX_KINDS {
             return Err(code::ERANGE);
         }
+        self.end_kept(block, 1);
         // SAFETY: The device is open, and the block lies on it.
         let bh = unsafe { bindings::rvfs_getblk(self.buffers.device.as_ptr(), block, SIZE as u32) };
         // INVARIANT: The reference is ours; the buffer is brought up to date before anybody looks at it.
@@ -350,6 +419,7 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
     pub(crate) fn forget(&self, block: u64) -> Result {
         let _slot = self.buffers.borrows.exclude(block)?;
         self.buffers.check(block)?;
+        self.end_kept(block, 1);
         // SAFETY: The device is open and the block lies on it.
         let bh = unsafe { bindings::rvfs_getblk(self.buffers.device.as_ptr(), block, SIZE as u32) };
         let buffer: Buffer<SIZE> = Buffer {

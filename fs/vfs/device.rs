@@ -60,7 +60,7 @@ impl BlockDevice {
     }
 
     /// Writes `data`, whole 512-byte sectors, at byte `pos` and waits for it. It goes past the buffer cache: the range must not be
-    /// cached there (see [`super::Buffers::forget_aliases`]).
+    /// cached there (see [`super::Update::forget_aliases`]).
     pub(crate) fn write(&self, pos: u64, data: &mut [u8]) -> Result {
         self.transfer(pos, data, bindings::RVFS_REQ_OP_WRITE)
     }

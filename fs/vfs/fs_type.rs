@@ -99,6 +99,8 @@ pub(super) struct TypeInfo {
     fs_type: Opaque<bindings::file_system_type>,
     /// Slab of inodes.
     pub(super) inode_cache: *mut bindings::kmem_cache,
+    /// Slab of what [`super::kept`] keeps.
+    pub(super) kept_cache: *mut bindings::kmem_cache,
     /// Where completed writes are finished.
     pub(super) completions: *mut bindings::workqueue_struct,
 }
@@ -113,6 +115,12 @@ impl TypeInfo {
         // SAFETY: `s_type` is the first field of a `TypeInfo`, which outlives its super blocks.
         unsafe { &*(*sb).s_type.cast() }
     }
+
+    /// The type's name, ending with a zero byte.
+    pub(super) fn name(&self) -> *const kernel::ffi::c_char {
+        // SAFETY: The type was filled before it was registered, and its name lives for ever.
+        unsafe { (*self.fs_type.get()).name }
+    }
 }
 
 /// A registered filesystem type; dropping it removes the type, waits for its last inodes and frees the caches. The kernel does not let
@@ -124,7 +132,7 @@ impl TypeInfo {
 ///
 /// # Invariants
 ///
-/// `info` is registered and its cache and queue are valid.
+/// `info` is registered and its caches and queue are valid.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: FileSystem> {
     #[pin]
@@ -158,51 +166,62 @@ impl<T: FileSystem> Registration<T> {
 ///
 /// `p` must be valid for writes of a [`TypeInfo`], which on success stays there until it is unregistered.
 unsafe fn register<T: FileSystem>(p: *mut TypeInfo) -> Result {
-    let cache = inode_cache::create_cache::<T>(T::NAME)?;
+    let cache = inode_cache::create_cache::<T>(T::NAME)?.as_ptr();
+    let name = T::NAME.as_char_ptr();
     // SAFETY: The name ends with a zero byte.
-    let queue = unsafe { bindings::rvfs_alloc_completion_queue(T::NAME.as_char_ptr()) };
-    if queue.is_null() {
-        // SAFETY: The cache was just made and is empty.
-        unsafe { bindings::kmem_cache_destroy(cache.as_ptr()) };
+    let (kept, queue) = unsafe {
+        (
+            bindings::rvfs_kept_cache(name),
+            bindings::rvfs_alloc_completion_queue(name),
+        )
+    };
+    let undo = || {
+        // SAFETY: All that is there was just made and is not used; destroying no cache is allowed.
+        unsafe {
+            if !queue.is_null() {
+                bindings::destroy_workqueue(queue);
+            }
+            bindings::kmem_cache_destroy(kept);
+            bindings::kmem_cache_destroy(cache);
+        }
+    };
+    if kept.is_null() || queue.is_null() {
+        undo();
         return Err(code::ENOMEM);
     }
     // SAFETY: By the caller's promise; nobody else knows the memory yet.
     let raw = unsafe {
         p.write(TypeInfo {
             fs_type: Opaque::zeroed(),
-            inode_cache: cache.as_ptr(),
+            inode_cache: cache,
+            kept_cache: kept,
             completions: queue,
         });
         (*p).fs_type.get()
     };
     // SAFETY: As above; all zeros are a valid `file_system_type`, and these are its fields to fill.
     unsafe {
-        (*raw).name = T::NAME.as_char_ptr();
+        (*raw).name = name;
         (*raw).owner = this_module::<T::Module>();
         (*raw).fs_flags = bindings::RVFS_FS_FLAGS;
         (*raw).init_fs_context = Some(init_fs_context::<T>);
         (*raw).kill_sb = Some(kill_sb::<T>);
     }
     // SAFETY: The type is filled, and stays where it is until it is unregistered.
-    to_result(unsafe { bindings::register_filesystem(raw) }).inspect_err(|_| {
-        // SAFETY: Both were just made and are not used.
-        unsafe {
-            bindings::destroy_workqueue(queue);
-            bindings::kmem_cache_destroy(cache.as_ptr());
-        }
-    })
+    to_result(unsafe { bindings::register_filesystem(raw) }).inspect_err(|_| undo())
 }
 
 #[pinned_drop]
 impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         let p = self.info.get();
-        // SAFETY: Registered, by the invariant. No mount exists, as each holds the module. Inodes are freed after a grace period, which
-        // the barrier waits for, and only then is their slab destroyed.
+        // SAFETY: Registered, by the invariant. No mount exists, as each holds the module. Inodes, and what was kept, are freed after a
+        // grace period, which the barrier waits for, and only then are their slabs destroyed.
         unsafe {
             bindings::unregister_filesystem((*p).fs_type.get());
             bindings::rcu_barrier();
             bindings::destroy_workqueue((*p).completions);
+            bindings::kmem_cache_destroy((*p).kept_cache);
             bindings::kmem_cache_destroy((*p).inode_cache);
         }
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the kernel offers only as a macro or a static inline function, made
- * callable from Rust; and the one C structure that the layer needs, the queue
- * of completed write-back I/O of an inode. No logic lives here.
+ * callable from Rust; and the C structures that the layer needs. No logic lives here,
+ * and none in helpers.c.
  */
 #ifndef RVFS_HELPERS_H
 #define RVFS_HELPERS_H
@@ -13,8 +13,11 @@
 #include <linux/fs_context.h>
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
+#include <linux/list_lru.h>
+#include <linux/refcount.h>
 #include <linux/statfs.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 #include <linux/xattr.h>
 
 #include "../compat/linux.h"
@@ -114,6 +117,43 @@ void rvfs_buffer_clear(struct buffer_head *bh, unsigned int bit);
 void rvfs_set_buffer_uptodate(struct buffer_head *bh);
 bool rvfs_buffer_uptodate(struct buffer_head *bh);
 struct buffer_head *rvfs_getblk(struct block_device *bdev, sector_t block, unsigned int size);
+
+/* buffers that are kept at hand: kept.c */
+#define RVFS_KEPT_BLOCKS 16
+
+/* The buffers of RVFS_KEPT_BLOCKS blocks in a row, those that were read. */
+struct rvfs_kept_chunk {
+	/* What each block was found to be when it was read; 0: not kept. */
+	u64 labels[RVFS_KEPT_BLOCKS];
+	void *data[RVFS_KEPT_BLOCKS];
+	struct buffer_head *bh[RVFS_KEPT_BLOCKS];
+	refcount_t refs;
+	/* Since the shrinker came by. */
+	bool used;
+	/* Guards the arrays against others who change them. */
+	spinlock_t lock;
+	/* The first block's number, in chunks. */
+	u64 number;
+	struct list_head lru;
+	struct rcu_head rcu;
+};
+
+struct rvfs_kept {
+	struct xarray chunks;
+	struct list_lru lru;
+	struct shrinker *shrinker;
+	struct kmem_cache *cache;
+};
+
+struct kmem_cache *rvfs_kept_cache(const char *type);
+struct rvfs_kept *rvfs_kept_new(struct kmem_cache *cache, const char *name);
+void rvfs_kept_free(struct rvfs_kept *kept);
+struct rvfs_kept_chunk *rvfs_kept_get(struct rvfs_kept *kept, u64 number);
+struct rvfs_kept_chunk *rvfs_kept_get_or_make(struct rvfs_kept *kept, u64 number);
+bool rvfs_kept_fill(struct rvfs_kept_chunk *chunk, unsigned int n, u64 label,
+		    struct buffer_head *bh);
+void rvfs_kept_end(struct rvfs_kept *kept, u64 start, u64 count);
+void rvfs_kept_put(struct rvfs_kept_chunk *chunk);
 
 /* jbd2 */
 bool rvfs_in_transaction(void);

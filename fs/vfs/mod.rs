@@ -29,6 +29,7 @@
 //! | [`device`] | [`BlockDevice`] |
 //! | [`aside`] | [`BlockAside`]: a block outside of the journal, such as a super block |
 //! | [`buffer`] | [`Buffers`]: verified metadata blocks, shared and exclusive guards |
+//! | `kept` | [`BlockRun`]: blocks that are read again and again, kept at hand |
 //! | `borrow` | who guards which block inside an update |
 //! | [`seal`] | [`BlockSeal`]: checksums stored when a transaction commits |
 //! | [`journal`] | [`Journal`], [`Handle`]: jbd2 |
@@ -88,6 +89,7 @@ pub(crate) mod inode;
 mod inode_cache;
 pub(crate) mod inode_lock;
 pub(crate) mod journal;
+pub(crate) mod kept;
 pub(crate) mod mapping;
 pub(crate) mod new_inode;
 pub(crate) mod open_file;
@@ -115,6 +117,7 @@ pub(crate) use self::{
     inode::{Attributes, INode},
     inode_lock::INodeLock,
     journal::{Credits, Handle, Journal, Tid},
+    kept::{BlockRun, Label},
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
     new_inode::{INodeKind, Lookup, NewINode, UnhashedINode},
     open_file::OpenFile,

@@ -2,9 +2,9 @@
 //! Super blocks: a mount in the making ([`NewSuperBlock`]), a mount ([`SuperBlock`]), and `super_operations`.
 
 use super::{
-    bindings, code, export, inode, inode_cache, new_inode, status, xattr, ARef, BlockDevice,
-    Buffers, ExportOperations, FileSystem, INode, Lookup, NewINode, Result, UnhashedINode,
-    XattrOperations,
+    bindings, code, export, fs_type, inode, inode_cache, kept::KeptBlocks, new_inode, status,
+    xattr, ARef, BlockDevice, Buffers, ExportOperations, FileSystem, INode, Lookup, NewINode,
+    Result, UnhashedINode, XattrOperations,
 };
 use crate::compat::raw_ino;
 use core::marker::PhantomData;
@@ -94,9 +94,12 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
             return Err(code::EINVAL);
         }
         let device = self.device()?;
+        // SAFETY: The super block is of a registered type.
+        let info = unsafe { fs_type::TypeInfo::of(self.sb) };
+        let kept = KeptBlocks::new(info)?;
         self.buffers_taken = true;
         // SAFETY: The device is claimed by this mount alone, and it has not taken them before.
-        Ok(unsafe { Buffers::new(device) })
+        Ok(unsafe { Buffers::new(device, kept) })
     }
 
     /// Magic number for statfs(2), and the largest file in bytes.

@@ -88,7 +88,7 @@ impl Seeker {
             let mut batch: Option<Batch<'_>> = None;
             let fpu = comparer.fpu();
             let buf = &mut self.buf;
-            let step = sb.mount().read(|io| -> Result<Step, Error> {
+            let step = sb.mount().read_often(|io| -> Result<Step, Error> {
                 let index = vector::load(io, index.id)?;
                 if *state.get_or_insert(index.tree.changes) != index.tree.changes {
                     return Ok(Step::Changed);
@@ -119,6 +119,9 @@ impl Seeker {
                         let one = core::slice::from_mut(&mut top);
                         comparer
                             .compare(&batch, &prepared, one, &mut |r| Ok(conditions.admits(r)))?;
+                    }
+                    if search.is_fetched() {
+                        return Ok(Some(top));
                     }
                 }
                 Step::Done => return Ok(Some(top)),

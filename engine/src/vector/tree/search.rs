@@ -224,6 +224,11 @@ impl<'m> Search<'m> {
         self.seen
     }
 
+    /// Whether [`Search::fetch`] has given all records since the search began last: the next call, if the index is as it was, gives [`Fetched::Done`].
+    pub fn is_fetched(&self) -> bool {
+        self.changes.is_some() && self.fetched >= self.found.len
+    }
+
     /// How many partitions of a level are looked at.
     fn width(&self, level: u8) -> usize {
         let shift = NARROW.saturating_mul(u32::from(level));
