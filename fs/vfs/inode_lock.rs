@@ -49,7 +49,9 @@ impl<T: FileSystem> INode<T> {
     /// As [`INode::lock`], or `None` instead of waiting.
     pub(crate) fn try_lock(&self) -> Option<INodeLock<'_, T>> {
         // SAFETY: The inode is valid.
-        unsafe { bindings::rvfs_inode_trylock(self.as_ptr()) }.then_some(INodeLock {
+        let locked = unsafe { bindings::rvfs_inode_trylock(self.as_ptr()) };
+        // Only made where it is owned: dropping it unlocks.
+        locked.then(|| INodeLock {
             inode: self,
             kind: LockKind::Exclusive,
             _not_send: PhantomData,
@@ -70,7 +72,9 @@ impl<T: FileSystem> INode<T> {
     /// As [`INode::lock_shared`], or `None` instead of waiting.
     pub(crate) fn try_lock_shared(&self) -> Option<INodeLock<'_, T>> {
         // SAFETY: The inode is valid.
-        unsafe { bindings::rvfs_inode_trylock_shared(self.as_ptr()) }.then_some(INodeLock {
+        let locked = unsafe { bindings::rvfs_inode_trylock_shared(self.as_ptr()) };
+        // Only made where it is owned: dropping it unlocks.
+        locked.then(|| INodeLock {
             inode: self,
             kind: LockKind::Shared,
             _not_send: PhantomData,

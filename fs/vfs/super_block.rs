@@ -227,12 +227,12 @@ impl<T: FileSystem> SuperBlock<T> {
     /// As [`SuperBlock::internal_write`], but `None` instead of waiting when the mount is frozen or being frozen.
     pub(crate) fn try_internal_write(&self) -> Option<InternalWrite<'_, T>> {
         // SAFETY: The super block is valid.
-        unsafe { bindings::rvfs_sb_start_intwrite_trylock(self.as_ptr()) }.then_some(
-            InternalWrite {
-                sb: self,
-                _not_send: PhantomData,
-            },
-        )
+        let started = unsafe { bindings::rvfs_sb_start_intwrite_trylock(self.as_ptr()) };
+        // Only made where it is owned: dropping it ends what was started.
+        started.then(|| InternalWrite {
+            sb: self,
+            _not_send: PhantomData,
+        })
     }
 
     /// Finds inode `ino` in memory, or gives an empty one to be filled.

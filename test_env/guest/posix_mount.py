@@ -221,6 +221,23 @@ def handles(fs, here):
 
 
 @suite.test
+def freeze_for_long(fs, here):
+    """While frozen, what the mount does by itself every few seconds leaves it alone, and the next freeze does not wait for it."""
+    (here / "file").write_text("before")
+    for number in range(2):
+        freezing = subprocess.Popen(["fsfreeze", "--freeze", fs.mnt])
+        for _ in range(200):
+            if freezing.poll() is not None:
+                break
+            time.sleep(0.1)
+        expect_equal(freezing.poll(), 0, f"status of freeze {number}")
+        # The background work looks every five seconds.
+        time.sleep(7)
+        run(["fsfreeze", "--unfreeze", fs.mnt])
+    (here / "file").write_text("after")
+
+
+@suite.test
 def handles_root(fs, here):
     """The root has a handle too."""
     descriptor = open_handle(fs, handle_of(fs.mnt), os.O_RDONLY | os.O_DIRECTORY)
