@@ -189,11 +189,11 @@ impl Chunk {
     ///
     /// As for [`KeptBlocks::keep`].
     unsafe fn fill(&self, n: usize, label: Label, bh: NonNull<bindings::buffer_head>) -> bool {
+        if n >= CHUNK {
+            return false;
+        }
         // SAFETY: The chunk is valid and `n` lies in it; the rest is the caller's promise.
-        n < CHUNK
-            && unsafe {
-                bindings::rvfs_kept_fill(self.0.as_ptr(), n as u32, label.0.get(), bh.as_ptr())
-            }
+        unsafe { bindings::rvfs_kept_fill(self.0.as_ptr(), n as u32, label.0.get(), bh.as_ptr()) }
     }
 }
 
