@@ -37,7 +37,7 @@ fn every_length_and_alignment() {
         println!("this CPU has no PCLMULQDQ");
         return;
     };
-    let data: Vec<u8> = (0..2000u32).map(|n| (n * n >> 3) as u8).collect();
+    let data: Vec<u8> = (0..2000u32).map(|n| ((n * n) >> 3) as u8).collect();
     for start in 0..17 {
         for len in (0..400).chain([511, 1023, 1024, 1536, 1900]) {
             let part = &data[start..start + len];
