@@ -41,12 +41,16 @@ struct Position {
     sweep: tree::Sweep,
     /// Its partitions when the round began; 0: it is to begin.
     partitions: u32,
+    /// Entries that may have gone besides those which the round is for, when it began.
+    more: u64,
+    /// Whether a tree has become smaller.
+    freed: bool,
 }
 
 /// What a mount remembers of it.
 #[pin_data]
 pub(in crate::glue) struct Tidy {
-    /// Entries that may have gone since the last round began.
+    /// Entries that may have gone, less those that rounds were for.
     gone: AtomicU64,
     #[pin]
     position: Mutex<Option<Position>>,
@@ -59,6 +63,13 @@ impl Tidy {
             gone: AtomicU64::new(0),
             position <- new_mutex!(None),
         })
+    }
+
+    /// A round found nothing to do. If no entries went meanwhile, the `more` that had gone before it left no thin partition either.
+    fn settle(&self, more: u64) {
+        let order = Ordering::Relaxed;
+        // Where some went, there will be another round.
+        let _ = self.gone.compare_exchange(more, 0, order, order);
     }
 
     /// Entries may have left their partitions.
@@ -89,18 +100,21 @@ fn piece(sb: &SuperBlock<VexFs>) -> Result<u32, Failure> {
     let mut held = tidy.position.lock();
     let mut at = match held.take() {
         Some(at) => at,
-        None if is_due(sb, tidy)? => Position::default(),
-        None => return Ok(IDLE),
+        None => match begin(sb, tidy)? {
+            Some(at) => at,
+            None => return Ok(IDLE),
+        },
     };
     let Some(index) = next_index(sb, &at)? else {
+        if !at.freed {
+            tidy.settle(at.more);
+        }
         return Ok(IDLE);
     };
     if index.id != at.id || at.partitions == 0 {
-        at = Position {
-            id: index.id,
-            sweep: tree::Sweep::default(),
-            partitions: index.tree.partitions,
-        };
+        at.id = index.id;
+        at.sweep = tree::Sweep::default();
+        at.partitions = index.tree.partitions;
     }
     let gone = go_through(sb, &index, &mut at);
     // After an error it goes on from here, if it does.
@@ -108,11 +122,12 @@ fn piece(sb: &SuperBlock<VexFs>) -> Result<u32, Failure> {
     gone.map(|()| PAUSE)
 }
 
-/// Whether so many entries have gone that a round pays: it reads every partition, so at least as many as a quarter of these.
-fn is_due(sb: &SuperBlock<VexFs>, tidy: &Tidy) -> Result<bool, Failure> {
+/// Begins a round if so many entries have gone that it pays: it reads every partition, so at least as many as a quarter of these. Only so many are it
+/// for: entries that go while it is on its way, or leave partitions that are not thin yet, are not to wait for as many others.
+fn begin(sb: &SuperBlock<VexFs>, tidy: &Tidy) -> Result<Option<Position>, Failure> {
     let gone = tidy.gone.load(Ordering::Relaxed);
     if gone < LEAST {
-        return Ok(false);
+        return Ok(None);
     }
     let mut partitions = 0u64;
     let counted = sb.mount().read(|io| {
@@ -122,11 +137,16 @@ fn is_due(sb: &SuperBlock<VexFs>, tidy: &Tidy) -> Result<bool, Failure> {
         })
     });
     counted.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
-    let due = gone >= partitions / 4;
-    if due {
-        tidy.gone.fetch_sub(gone, Ordering::Relaxed);
+    let price = LEAST.max(partitions / 4);
+    if gone < price {
+        return Ok(None);
     }
-    Ok(due)
+    // Nobody else takes any away.
+    let before = tidy.gone.fetch_sub(price, Ordering::Relaxed);
+    Ok(Some(Position {
+        more: before.saturating_sub(price),
+        ..Position::default()
+    }))
 }
 
 /// The index that is to be gone on with; `None` after the last.
@@ -171,6 +191,7 @@ fn go_through(sb: &SuperBlock<VexFs>, index: &Index, at: &mut Position) -> Resul
             let now = sb.mount().read(|io| vector::load(io, id));
             let now = now.map_or(0, |index| index.tree.partitions);
             at.sweep = tree::Sweep::default();
+            at.freed |= now < at.partitions;
             at.partitions = if now < at.partitions { now } else { 0 };
             return Ok(());
         }
