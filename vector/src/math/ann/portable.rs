@@ -7,13 +7,12 @@ use super::{Scan, PACK, UNIT};
 
 impl Scan for Portable {
     #[inline(always)]
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32) {
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2] {
+        let mut sums = [0i32; PACK];
+        let out = sums.as_mut_ptr();
         // SAFETY: the caller guarantees `count` units and as many tables of 64
-        // bytes, and room for 32 sums.
+        // bytes; there are 32 sums.
         unsafe {
-            for i in 0..PACK {
-                out.add(i).write_volatile(0);
-            }
             for unit in 0..count {
                 let (p, t) = (units.next(), table.add(unit * UNIT));
                 for s in 0..4 {
@@ -24,6 +23,10 @@ impl Scan for Portable {
                     }
                 }
             }
+            [
+                Portable::from_integers(out),
+                Portable::from_integers(out.add(16)),
+            ]
         }
     }
 
