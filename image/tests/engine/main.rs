@@ -7,3 +7,4 @@ mod corpus;
 mod hostile;
 mod model;
 mod power_cuts_tree;
+mod slots_on_device;
