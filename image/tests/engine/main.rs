@@ -7,4 +7,5 @@ mod corpus;
 mod hostile;
 mod model;
 mod power_cuts_tree;
+mod seeded_tree;
 mod slots_on_device;

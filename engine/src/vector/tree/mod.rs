@@ -13,6 +13,7 @@
 //! | [`place`] | where a record's entry goes when it is put, and taking it out again |
 //! | [`members`] | the vectors of a partition's entries, exact |
 //! | [`split`] | making room: the first leaf, and dividing a full partition |
+//! | [`seed`] | leaves for many vectors, before they are put |
 //! | [`dissolve`] | moving the entries of a thin partition elsewhere and freeing it |
 //! | [`clear`] | freeing the partitions of a dropped index |
 //! | [`effort`] | how much is looked at for a recall |
@@ -43,6 +44,7 @@ pub mod memory;
 pub(crate) mod node;
 pub mod place;
 pub mod search;
+pub mod seed;
 pub mod split;
 pub(crate) mod view;
 
