@@ -4,12 +4,14 @@
 
 mod copy;
 mod file;
+mod graph;
 mod names;
 mod path;
 mod search;
 mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};
+pub use graph::Made;
 pub use names::DirEntry;
-pub use search::Searcher;
+pub use search::{GraphSearcher, Searcher};
 pub use vectors::NewRecord;

@@ -27,6 +27,7 @@ pub mod bytes;
 pub mod dirent;
 pub mod extent;
 pub mod geometry;
+pub mod graph;
 pub mod group;
 pub mod inode;
 pub mod jbd2;
@@ -43,7 +44,7 @@ pub const BLOCK_SHIFT: u32 = 12;
 pub type Block = [u8; BLOCK_SIZE];
 
 /// Version of the whole format. Any change of a byte's meaning raises it, and with it the golden image.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Block numbers are below this (48 bits).
 pub const MAX_BLOCKS: u64 = 1 << 48;

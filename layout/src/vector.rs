@@ -2,9 +2,10 @@
 //! What the index table and the vector map hold.
 //!
 //! Index table, keys of two words:
-//! - (1 << 56, id) -> [`RawIndex`], the index and the root of its search tree;
+//! - (1 << 56, id) -> [`RawIndex`], the index and the roots of its search tree and graph;
 //! - (2 << 56 | 56 bits of the name's hash, collision index) -> id u32, then the name;
 //! - (3 << 56 | id, segment number) -> [`RawSegmentRef`];
+//! - (5 << 56 | id, number) -> an extent of the index's graph ([`crate::graph`]);
 //! - (4 << 56, 0) -> u32, the highest index id ever given (absent: none was).
 //!
 //! Names lead to indexes that can be used; the name of an index that is being dropped is free again.
@@ -148,6 +149,8 @@ pub struct RawIndex {
     pub height: u8,
     /// Zero.
     pub reserved: [u8; 3],
+    /// Root block of the graph, 0 if there is none.
+    pub graph: U64,
 }
 
 /// Bytes of [`RawIndex`].
@@ -173,6 +176,7 @@ pub struct Index {
     pub made_at: i64,
     pub name: IndexName,
     pub tree: Tree,
+    pub graph: u64,
 }
 
 /// The search tree of an index: its fields in [`RawIndex`].
@@ -288,6 +292,9 @@ impl Index {
         if raw.reserved != [0; 3] {
             return Err(Invalid("reserved bytes of an index not zero"));
         }
+        if raw.graph.get() >= MAX_BLOCKS {
+            return Err(Invalid("root of a graph outside the filesystem"));
+        }
         let tree = Tree {
             root: raw.root.get(),
             entries: raw.entries.get(),
@@ -313,6 +320,7 @@ impl Index {
             made_at: raw.made_at.get(),
             name,
             tree: tree.check()?,
+            graph: raw.graph.get(),
         })
     }
 
@@ -342,6 +350,7 @@ impl Index {
             partitions: U32::new(self.tree.partitions),
             height: self.tree.height,
             reserved: [0; 3],
+            graph: U64::new(self.graph),
         })
     }
 
@@ -513,6 +522,6 @@ impl SlotAddr {
     }
 }
 
-const _: () = assert!(INDEX_SIZE == 168);
+const _: () = assert!(INDEX_SIZE == 176);
 const _: () = assert!(SEGMENT_REF_SIZE == 24);
 const _: () = assert!(SLOT_ADDR_SIZE == 8);

@@ -110,6 +110,12 @@ pub enum IndexCommand {
     List(Place),
     /// Describe an index
     Info(Named),
+    /// Make the graph that searches an index fastest, until many records were put
+    ///
+    /// Searches use it at once, and look at all records that were put since, some hundreds at most;
+    /// after more of them they use the search tree, until the index is optimised again. Only
+    /// in an image.
+    Optimize(Named),
     /// Drop an index with all of its records
     Drop(Named),
 }
@@ -315,7 +321,7 @@ pub struct Search {
     ///
     /// Without it a part of the index's search tree is looked at, which may miss some
     /// of the nearest records. Distances are exact either way.
-    #[arg(long, conflicts_with_all = ["recall", "probes"])]
+    #[arg(long, conflicts_with_all = ["recall", "probes", "beam"])]
     pub exact: bool,
 
     /// The part of the nearest records that is to be found: 0.5 to 1
@@ -328,6 +334,10 @@ pub struct Search {
     /// Leaves of the search tree to look at, in place of a recall
     #[arg(long, value_name = "N", conflicts_with = "recall", value_parser = clap::value_parser!(u32).range(1..))]
     pub probes: Option<u32>,
+
+    /// Nodes of the beam in which the graph of an optimised index is searched, in place of a recall; only in an image
+    #[arg(long, value_name = "N", conflicts_with_all = ["recall", "probes"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub beam: Option<u32>,
 
     /// Only records with labels from FROM to TO, both included
     #[arg(long, value_name = "FROM..TO", value_parser = range::<u64>, help_heading = "Conditions")]
@@ -379,6 +389,10 @@ pub struct Bench {
     /// Numbers of leaves to look at, too; may be given again
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub probes: Vec<u32>,
+
+    /// Widths of the beam in a graph, too; may be given again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub beam: Vec<u32>,
 
     /// Seconds for each line of the table
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]

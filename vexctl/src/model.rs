@@ -50,6 +50,9 @@ pub struct Index {
     pub created: i64,
     /// The search tree.
     pub tree: Tree,
+    /// Its graph, if it was optimised; not told by a mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
 }
 
 /// The search tree of an index.
@@ -61,6 +64,19 @@ pub struct Tree {
     pub partitions: u32,
     /// Levels.
     pub height: u32,
+    /// Bytes of the device that it occupies.
+    pub bytes: u64,
+}
+
+/// The graph of an index that was optimised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Graph {
+    /// "in use"; "unfinished" or "being freed" if that was interrupted; "outdated" if too many records were put since.
+    pub state: &'static str,
+    /// Records with a node.
+    pub nodes: u64,
+    /// Records put since, at which every search looks.
+    pub fresh: u32,
     /// Bytes of the device that it occupies.
     pub bytes: u64,
 }
@@ -153,6 +169,15 @@ impl Report for IndexInfo {
                     ""
                 }
             )?,
+        }
+        if let Some(graph) = &index.graph {
+            let state = graph.state;
+            let space = bytes(graph.bytes);
+            let (nodes, fresh) = (graph.nodes, graph.fresh);
+            writeln!(
+                out,
+                "graph     {state}: {space}, {nodes} nodes, {fresh} records put since"
+            )?;
         }
         writeln!(out, "mode      {:03o}", index.mode)?;
         writeln!(out, "owner     {}:{}", index.uid, index.gid)?;

@@ -249,6 +249,7 @@ pub fn create<T: Transaction>(cx: &mut Cx<'_, T>, new: &NewIndex<'_>) -> Result<
             rotation: siphash24(&cx.io.sb().raw.hash_seed, &id.to_le_bytes()),
             ..Tree::default()
         },
+        graph: 0,
     };
     let mut value = [0; NAME_VALUE_MAX];
     let value = write_name(id, &name, &mut value).map_err(|e| Error::Range(e.0))?;

@@ -4,6 +4,7 @@
 mod churn_tree;
 mod common;
 mod corpus;
+mod graph;
 mod hostile;
 mod model;
 mod power_cuts_tree;

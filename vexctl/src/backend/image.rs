@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A filesystem that is not mounted: the engine in this process, over a device or image
-//! file. Searching goes by the search tree, or over all records if they are few or not all
+//! file. Searching goes by the graph of an index that was optimised, else by the search tree, or over all records if they are few or not all
 //! in the tree, with the same mathematics as in the kernel. Permissions are not looked at.
 
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use anyhow::{anyhow, ensure, Context as _, Error, Result};
 use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
+use layout::graph::{State, EXTENT_BLOCKS};
 use layout::inode::{FileType, Inode};
 use layout::partition::Shape;
 use layout::vector::{Element, Index, Metric as DiskMetric};
@@ -90,6 +91,17 @@ impl ImageBackend {
 
     fn describe(&self, index: &Index) -> Result<model::Index> {
         let usage = self.image.read(|io| usage(io, index))?;
+        let graph = self.image.graph_root(index.id)?.map(|root| model::Graph {
+            state: match (root.state, root.stale) {
+                (State::Making | State::Linking, _) => "unfinished",
+                (State::Ready, false) => "in use",
+                (State::Ready, true) => "outdated",
+                (State::Clearing, _) => "being freed",
+            },
+            nodes: root.live,
+            fresh: root.fresh,
+            bytes: (u64::from(root.extents) * u64::from(EXTENT_BLOCKS) + 1) * BLOCK_SIZE as u64,
+        });
         Ok(model::Index {
             name: index.name.as_str().to_owned(),
             id: index.id,
@@ -112,6 +124,7 @@ impl ImageBackend {
                         .blocks()
                         * BLOCK_SIZE) as u64,
             },
+            graph,
         })
     }
 
@@ -187,6 +200,12 @@ impl Backend for ImageBackend {
     fn drop_index(&mut self, name: &str) -> Result<()> {
         let id = self.find(name)?.id;
         Ok(self.image.drop_index(id)?)
+    }
+
+    fn optimize(&mut self, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let id = self.find(name)?.id;
+        let told = |made: image::ops::Made| progress(made.done, made.all);
+        Ok(self.image.optimize_index(id, told)?)
     }
 
     fn put(&mut self, index: &model::Index, record: NewRecord, vector: &[u8]) -> Result<()> {

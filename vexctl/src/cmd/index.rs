@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `index create`, `list`, `info`, `drop`.
+//! `index create`, `list`, `info`, `optimize`, `drop`.
 
 use anyhow::{Context as _, Result};
 
@@ -26,6 +26,7 @@ pub fn run(cli: &Cli, command: &IndexCommand) -> Result<()> {
             })?;
             output::print(cli.json, &IndexInfo { index })
         }
+        IndexCommand::Optimize(args) => optimize(cli, args),
         IndexCommand::Drop(args) => drop_index(cli, args),
     }
 }
@@ -44,6 +45,22 @@ fn create(cli: &Cli, args: &Create) -> Result<()> {
         find_index(backend, name)
     })?;
     output::print(cli.json, &IndexInfo { index })
+}
+
+fn optimize(cli: &Cli, args: &Named) -> Result<()> {
+    let bar = output::progress(cli.json, Some(0));
+    bar.set_message("optimising");
+    let index = with_backend(cli, &args.path, Access::Manage, |backend| {
+        backend
+            .optimize(&args.name, &mut |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            })
+            .with_context(|| format!("index {}", args.name))?;
+        find_index(backend, &args.name)
+    });
+    bar.finish_and_clear();
+    output::print(cli.json, &IndexInfo { index: index? })
 }
 
 fn drop_index(cli: &Cli, args: &Named) -> Result<()> {
