@@ -239,9 +239,8 @@ pub struct Put {
     #[command(flatten)]
     pub record: Record,
 
-    /// The vector: a numpy array (.npy) of floats, bytes or booleans, or TEXMEX vectors
-    /// (.fvecs), of one row
-    #[arg(long, value_name = "V")]
+    /// The vector: a file of one row, in a format that import knows; - for standard input
+    #[arg(long, visible_alias = "vectors", value_name = "V")]
     pub npy: PathBuf,
 
     /// A number to keep with the record
@@ -268,9 +267,13 @@ pub struct Import {
     #[command(flatten)]
     pub index: Named,
 
-    /// The vectors: a numpy array (.npy) of floats, bytes or booleans, or TEXMEX vectors
-    /// (.fvecs)
-    #[arg(long, value_name = "ROWS")]
+    /// The vectors: a numpy array (.npy), TEXMEX vectors (.fvecs, .bvecs) or JSON (.json,
+    /// .jsonl); - for standard input
+    ///
+    /// A numpy array has floats, bytes or booleans, and one vector or one a row. JSON is an
+    /// array of numbers for each vector, one after the other or in an array. A name that
+    /// ends with none of these is of a numpy array or of JSON.
+    #[arg(long, visible_alias = "vectors", value_name = "ROWS")]
     pub npy: PathBuf,
 
     /// Where they belong.
@@ -302,9 +305,13 @@ pub struct Search {
     #[command(flatten)]
     pub index: Named,
 
-    /// The queries, one a row: a numpy array (.npy) of floats, bytes or booleans, or
-    /// TEXMEX vectors (.fvecs)
-    #[arg(long, value_name = "QUERIES")]
+    /// The queries, one a row: a numpy array (.npy), TEXMEX vectors (.fvecs, .bvecs) or
+    /// JSON (.json, .jsonl); - for standard input
+    ///
+    /// A numpy array has floats, bytes or booleans, and one vector or one a row. JSON is an
+    /// array of numbers for each vector, one after the other or in an array. A name that
+    /// ends with none of these is of a numpy array or of JSON.
+    #[arg(long, visible_alias = "queries", value_name = "QUERIES")]
     pub npy: PathBuf,
 
     /// Hits wanted for each query, 1 to 10000
@@ -365,7 +372,7 @@ pub struct Bench {
     /// The queries, as for search; of more than 10000 the first
     ///
     /// They should be like those that will be asked, and not vectors of the index.
-    #[arg(long, value_name = "QUERIES")]
+    #[arg(long, visible_alias = "queries", value_name = "QUERIES")]
     pub npy: PathBuf,
 
     /// Hits wanted for each query, 1 to 10000

@@ -2,11 +2,12 @@
 //! The readers of vector files: what they read, and what they say of files that
 //! they cannot read. Arrays are written here byte by byte, as numpy writes them.
 
-use std::io::{Cursor, Read, Write};
+use std::io::{BufRead, Cursor, Write};
 use std::path::Path;
 
 use proptest::prelude::*;
-use vexctl::input::fvecs::Fvecs;
+use vexctl::input::fvecs::{Element, Fvecs};
+use vexctl::input::json::Json;
 use vexctl::input::npy::Npy;
 use vexctl::input::{InputError, Location, Locations, Place, Problem, Vectors};
 
@@ -46,7 +47,7 @@ fn fvecs(rows: &[&[f32]]) -> Vec<u8> {
 }
 
 /// Dimension and all rows of a reader, which must agree with what it announced.
-fn all<R: Read>(mut vectors: Vectors<R>) -> Result<(u32, Vec<u8>), InputError> {
+fn all<R: BufRead>(mut vectors: Vectors<R>) -> Result<(u32, Vec<u8>), InputError> {
     let announced = vectors.rows();
     let (mut out, mut rows) = (Vec::new(), 0);
     while vectors.next_row(&mut out)? {
@@ -81,6 +82,7 @@ fn pipe_npy(file: &[u8]) -> Result<(u32, Vec<u8>), InputError> {
 fn read_fvecs(file: &[u8]) -> Result<(u32, Vec<u8>), InputError> {
     Fvecs::new(
         Cursor::new(file),
+        Element::F32,
         Path::new("v.fvecs"),
         Some(file.len() as u64),
     )
@@ -89,8 +91,21 @@ fn read_fvecs(file: &[u8]) -> Result<(u32, Vec<u8>), InputError> {
 }
 
 fn pipe_fvecs(file: &[u8]) -> Result<(u32, Vec<u8>), InputError> {
-    Fvecs::new(Cursor::new(file), Path::new("v.fvecs"), None)
+    Fvecs::new(Cursor::new(file), Element::F32, Path::new("v.fvecs"), None)
         .map(Vectors::Fvecs)
+        .and_then(all)
+}
+
+fn read_bvecs(file: &[u8]) -> Result<(u32, Vec<u8>), InputError> {
+    let bytes = Some(file.len() as u64);
+    Fvecs::new(Cursor::new(file), Element::U8, Path::new("v.bvecs"), bytes)
+        .map(Vectors::Fvecs)
+        .and_then(all)
+}
+
+fn read_json(text: impl AsRef<[u8]>) -> Result<(u32, Vec<u8>), InputError> {
+    Json::new(Cursor::new(text), Path::new("v.json"))
+        .map(Vectors::Json)
         .and_then(all)
 }
 
@@ -276,6 +291,134 @@ fn fvecs_that_are_refused() {
 }
 
 #[test]
+fn bvecs_rows() {
+    let file = [3i32.to_le_bytes().as_slice(), &[0, 127, 255]].concat();
+    let rows = read_bvecs(&[file.clone(), file.clone()].concat()).unwrap();
+    assert_eq!(rows, (3, f32s(&[0.0, 127.0, 255.0, 0.0, 127.0, 255.0])));
+    let whole = [file.clone(), file].concat();
+    for cut in 8..whole.len() {
+        refused(
+            read_bvecs(&whole[..cut]),
+            "v.bvecs: row 1 (at byte 7): the file ends within the row",
+        );
+    }
+    let other = [whole[..7].to_vec(), 2i32.to_le_bytes().to_vec(), vec![1; 3]].concat();
+    refused(
+        read_bvecs(&other),
+        "v.bvecs: row 1 (at byte 7): 2 elements, but the rows before have 3",
+    );
+    refused(read_bvecs(b""), "v.bvecs: the file has no rows");
+    refused(
+        read_bvecs(&4097i32.to_le_bytes()),
+        "v.bvecs: vectors of 4097 elements; 1 to 4096 are possible",
+    );
+}
+
+#[test]
+fn json_of_every_shape() {
+    let table = (2, f32s(&[1.0, -2.5, 0.0, 1e-3]));
+    for text in [
+        "[[1, -2.5], [0, 1e-3]]",
+        "[[1.0,-25E-1],[-0e+1,0.001]]\n",
+        " [\n [ 1 ,\t-2.5 ] ,\r\n [0,0.001]\n ]\n ",
+        "[1, -2.5]\n[0, 1e-3]\n",
+        "[1,-2.5]\r\n\r\n[0,0.001]",
+    ] {
+        let (dim, elements) = read_json(text).unwrap();
+        // Zeros of both signs are the same number.
+        let values = |bytes: &[u8]| -> Vec<f32> {
+            let each = bytes.chunks_exact(4);
+            each.map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect()
+        };
+        assert_eq!(dim, table.0, "{text}");
+        assert_eq!(values(&elements), values(&table.1), "{text}");
+    }
+    for text in ["[1, -2.5, 3]", "[[1,-2.5,3]]", "\n[1,\n-2.5,\n3]\n"] {
+        assert_eq!(read_json(text).unwrap(), (3, f32s(&[1.0, -2.5, 3.0])));
+    }
+    let long = format!("[{}1]", "1,".repeat(4095));
+    assert_eq!(read_json(long).unwrap().0, 4096);
+    // A binary64 between two binary32 values is rounded once.
+    assert_eq!(read_json("[0.1]").unwrap().1, f32s(&[0.1]));
+}
+
+#[test]
+fn json_that_is_refused() {
+    let text = |line, offset, what: &str| {
+        format!("v.json: line {line} (at byte {offset}): not JSON arrays of numbers: {what}")
+    };
+    for empty in ["", " \n", "[]", "[ ]\n"] {
+        refused(read_json(empty), "v.json: the file has no rows");
+    }
+    for (json, line, offset, what) in [
+        ("{}", 1, 0, "'[' expected"),
+        ("1", 1, 0, "'[' expected"),
+        ("[] []", 1, 3, "something follows the ']'"),
+        ("[[1]] x", 1, 6, "something follows the ']'"),
+        ("[[1]]\n[[1]]", 2, 6, "something follows the ']'"),
+        ("[[1] [2]]", 1, 5, "',' or ']' expected after a row"),
+        ("[[1],\n2]", 2, 6, "'[' expected, a row"),
+        ("[[1],]", 1, 5, "'[' expected, a row"),
+        ("[[1],", 1, 5, "a row expected after ','"),
+        ("[[1]", 1, 4, "the array of rows has no end"),
+        ("[1]\n2\n", 2, 4, "'[' expected, a row"),
+        ("[1 2]", 1, 3, "',' or ']' expected after a number"),
+        ("[1,\n\n[2]]", 3, 5, "a number expected"),
+        ("[1,]", 1, 3, "a number expected"),
+        ("[1_000]", 1, 2, "',' or ']' expected after a number"),
+        ("[1, true]", 1, 4, "a number expected"),
+        ("[\"1\"]", 1, 1, "a number expected"),
+        ("\u{feff}[1]", 1, 0, "'[' expected"),
+    ] {
+        refused(read_json(json), &text(line, offset, what));
+    }
+    for number in [
+        "01", "+1", ".5", "1.", "1e", "1e+", "--1", "-", "0x10", "inf", "nan", "1f",
+    ] {
+        refused(
+            read_json(format!("[7, {number}]")),
+            &text(1, 4, "a number expected"),
+        );
+    }
+    refused(
+        read_json(format!("[{}]", "1".repeat(1101))),
+        &text(1, 1, "a number of absurd length"),
+    );
+    for (json, message) in [
+        (
+            "[[1, 2], [3]]",
+            "row 1 (at byte 9): 1 elements, but the rows before have 2",
+        ),
+        (
+            "[1, 2]\n[3, 4]\n[]",
+            "row 2 (at byte 14): vectors of 0 elements; 1 to 4096 are possible",
+        ),
+        (
+            "[[1, 2], [3",
+            "row 1 (at byte 9): the file ends within the row",
+        ),
+        (
+            "[1, 2]\n[3,",
+            "row 1 (at byte 7): the file ends within the row",
+        ),
+        ("[", "row 0 (at byte 0): the file ends within the row"),
+    ] {
+        refused(read_json(json), &format!("v.json: {message}"));
+    }
+    for bad in ["NaN", "Infinity", "-Infinity", "1e39", "-4e38"] {
+        refused(
+            read_json(format!("[[1, 2], [3, {bad}]]")),
+            "v.json: row 1 (at byte 9): element 1 is infinite, not a number, or too large for binary32",
+        );
+    }
+    refused(
+        read_json(format!("[{}1]", "1,".repeat(4096))),
+        "v.json: row 0 (at byte 0): vectors of 4097 elements; 1 to 4096 are possible",
+    );
+}
+
+#[test]
 fn lines_and_their_places() {
     let text = "{\"path\": \"atomic_t.txt\", \"offset\": 3381, \"length\": 165}\n\
                 {\"offset\":0,\"path\":\"a/b c/d\\u00e9.rst\",\"tag\":18446744073709551615}\n";
@@ -360,6 +503,26 @@ fn files_by_name() {
     assert_eq!(all(Vectors::open(&path).unwrap()).unwrap().0, 2);
     let path = write("a.fvecs", &fvecs(&[&[1.0; 5]]));
     assert_eq!(all(Vectors::open(&path).unwrap()).unwrap().0, 5);
+    let path = write("a.bvecs", &[3, 0, 0, 0, 7, 8, 9]);
+    assert_eq!(all(Vectors::open(&path).unwrap()).unwrap().0, 3);
+    for name in ["a.json", "lines.jsonl", "a.ndjson", "noname", "a.txt"] {
+        let path = write(name, b" [1, 2, 3, 4]\n");
+        assert_eq!(all(Vectors::open(&path).unwrap()).unwrap().0, 4);
+    }
+    let path = write("array", &npy(1, "<f4", "False", "(2, 2)", &f32s(&[1.0; 4])));
+    assert_eq!(all(Vectors::open(&path).unwrap()).unwrap().0, 2);
+    for (name, said) in [
+        ("text", "neither a numpy array (.npy) nor JSON arrays"),
+        ("text.npy", "not a numpy array (.npy)"),
+        (
+            "text.ivecs",
+            "an .ivecs file holds numbers of rows, the answers to queries, and no vectors",
+        ),
+    ] {
+        let path = write(name, b"text");
+        let error = Vectors::open(&path).err().unwrap().to_string();
+        assert_eq!(error, format!("{}: {said}", path.display()));
+    }
     let path = write("a.jsonl", b"{\"path\":\"a\",\"offset\":7}");
     let mut locations = Locations::open(&path).unwrap();
     assert_eq!(locations.next_location().unwrap().unwrap().offset, 7);
@@ -397,6 +560,42 @@ proptest! {
         prop_assert_eq!(read_fvecs(&fvecs(&rows)).unwrap(), expected);
     }
 
+    /// JSON that is made of rows gives these rows, with and without an array around them;
+    /// and whatever else is made of its signs gives rows or an error.
+    #[test]
+    fn json_survives(
+        dim in 1usize..9,
+        values in prop::collection::vec(any::<f32>(), 1..60),
+        noise in "[\\[\\], \\-0-9.eE\n]{0,40}",
+    ) {
+        let finite = values.iter().map(|v| if v.is_finite() { *v } else { 0.5 });
+        let values: Vec<f32> = finite.collect();
+        let rows: Vec<&[f32]> = values.chunks_exact(dim).collect();
+        let text: Vec<String> = rows
+            .iter()
+            .map(|row| serde_json::to_string(row).unwrap())
+            .collect();
+        let expected = (dim as u32, f32s(&rows.concat()));
+        for text in [format!("[{}]", text.join(",")), text.join("\n")] {
+            match rows.is_empty() {
+                true => prop_assert!(read_json(&text).is_err()),
+                false => prop_assert_eq!(read_json(&text).unwrap(), expected.clone()),
+            }
+        }
+        let parsed = serde_json::from_str::<Vec<Vec<f64>>>(&noise);
+        match (read_json(&noise), parsed) {
+            (Ok((dim, bytes)), _) => prop_assert_eq!(bytes.len() % (dim as usize * 4), 0),
+            (Err(error), Ok(table)) => prop_assert!(
+                table.windows(2).any(|w| w[0].len() != w[1].len())
+                    || table.iter().any(Vec::is_empty)
+                    || table.is_empty()
+                    || table.iter().flatten().any(|v| !(*v as f32).is_finite()),
+                "{}: {}", noise, error
+            ),
+            (Err(error), Err(_)) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
     /// Damaged and arbitrary files give errors or rows, never a panic, and rows only
     /// of finite elements.
     #[test]
@@ -412,6 +611,7 @@ proptest! {
         for result in [
             read_npy(&file), pipe_npy(&file), read_fvecs(&rows), pipe_fvecs(&rows),
             read_npy(&noise), pipe_npy(&noise), read_fvecs(&noise), pipe_fvecs(&noise),
+            read_bvecs(&rows), read_bvecs(&noise), read_json(&noise),
         ] {
             match result {
                 Ok((_, bytes)) => prop_assert!(bytes

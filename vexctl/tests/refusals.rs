@@ -207,6 +207,48 @@ fn vectors_that_do_not_fit_are_named_with_file_and_row() {
             npy(&[vec![1.0; 3]])[..130].to_vec(),
             "announces",
         ),
+        (
+            "four.bvecs",
+            vec![4, 0, 0, 0, 1, 2, 3, 4],
+            "vectors of 4 elements, but those of index i have 3",
+        ),
+        (
+            "short.bvecs",
+            vec![3, 0, 0, 0, 1, 2, 3, 3, 0],
+            "row 1 (at byte 7): the file ends within the row",
+        ),
+        ("truth.ivecs", vec![1, 0, 0, 0, 9, 0, 0, 0], "no vectors"),
+        ("empty.json", Vec::new(), "the file has no rows"),
+        (
+            "two.json",
+            b"[[1, 2]]".to_vec(),
+            "vectors of 2 elements, but those of index i have 3",
+        ),
+        (
+            "nan.json",
+            b"[1, 2, 3]\n[1, NaN, 3]".to_vec(),
+            "row 1 (at byte 10): element 1 is infinite, not a number",
+        ),
+        (
+            "ragged.jsonl",
+            b"[1, 2, 3]\n[1, 2]\n".to_vec(),
+            "row 1 (at byte 10): 2 elements, but the rows before have 3",
+        ),
+        (
+            "cut.json",
+            b"[[1, 2, 3], [1, 2".to_vec(),
+            "row 1 (at byte 12): the file ends within the row",
+        ),
+        (
+            "object.json",
+            b"{\"vector\": [1, 2, 3]}".to_vec(),
+            "line 1 (at byte 0): not JSON arrays of numbers: '[' expected",
+        ),
+        (
+            "text",
+            b"1 2 3".to_vec(),
+            "neither a numpy array (.npy) nor JSON arrays",
+        ),
     ];
     for (name, bytes, said) in files {
         let file = fs.write(name, bytes);

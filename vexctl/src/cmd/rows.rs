@@ -2,7 +2,7 @@
 //! Rows of an input file as vectors of an index: compared with its dimension, turned
 //! into its elements, and checked. It may not know where they go.
 
-use std::io::Read;
+use std::io::BufRead;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
@@ -15,7 +15,7 @@ use crate::model::printable;
 use crate::model::Index;
 
 /// Rows of a file for an index.
-pub struct Rows<'a, R: Read> {
+pub struct Rows<'a, R: BufRead> {
     vectors: &'a mut Vectors<R>,
     file: &'a Path,
     kind: Kind,
@@ -27,7 +27,7 @@ pub struct Rows<'a, R: Read> {
     packed: bool,
 }
 
-impl<'a, R: Read> Rows<'a, R> {
+impl<'a, R: BufRead> Rows<'a, R> {
     /// The rows of `file`, none of which was read.
     ///
     /// # Errors

@@ -69,7 +69,11 @@ pub fn run(cli: &Cli, args: &Search) -> Result<()> {
 }
 
 /// Appends up to `most` queries; returns how many.
-fn read<R: std::io::Read>(rows: &mut Rows<'_, R>, vectors: &mut Vec<u8>, most: u32) -> Result<u32> {
+fn read<R: std::io::BufRead>(
+    rows: &mut Rows<'_, R>,
+    vectors: &mut Vec<u8>,
+    most: u32,
+) -> Result<u32> {
     for count in 0..most {
         if !rows.next(vectors)? {
             return Ok(count);

@@ -67,6 +67,12 @@ pub enum Problem {
     /// It does not begin as a numpy array does.
     #[error("not a numpy array (.npy)")]
     NotNpy,
+    /// It is of no format that is known by its name or its first byte.
+    #[error("neither a numpy array (.npy) nor JSON arrays")]
+    Unknown,
+    /// Numbers of rows in place of vectors.
+    #[error("an .ivecs file holds numbers of rows, the answers to queries, and no vectors")]
+    Ivecs,
     /// A numpy format of the future.
     #[error("version {0}.{1} of the .npy format is not known")]
     NpyVersion(u8, u8),
@@ -116,6 +122,9 @@ pub enum Problem {
     /// A line is not what it should be.
     #[error("not a JSON object with \"path\" and \"offset\": {0}")]
     Json(String),
+    /// Text that is not an array of numbers, or of such arrays.
+    #[error("not JSON arrays of numbers: {0}")]
+    JsonArrays(&'static str),
     /// A line of absurd length.
     #[error("the line is longer than {0} bytes")]
     LineLength(usize),

@@ -1,22 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The `.fvecs` format of the TEXMEX data sets: every row is its dimension (int32,
-//! little-endian) followed by that many binary32 elements. All rows of a file have
-//! the same dimension.
+//! The `.fvecs` and `.bvecs` formats of the TEXMEX data sets: every row is its dimension
+//! (int32, little-endian) followed by that many elements, binary32 or unsigned bytes.
+//! All rows of a file have the same dimension. (Their `.ivecs` files hold numbers of
+//! rows, the answers to queries, and no vectors.)
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::append_finite;
 use super::error::{InputError, Place, Problem};
-use super::npy::fill;
+use super::npy::{elements, fill};
 
 /// Greatest dimension of a vector.
 const DIM_MAX: i32 = 4096;
 
-/// Rows of an `.fvecs` file.
+/// Type of the elements in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// `.fvecs`.
+    F32,
+    /// `.bvecs`.
+    U8,
+}
+
+impl Element {
+    const fn bytes(self) -> usize {
+        match self {
+            Element::F32 => 4,
+            Element::U8 => 1,
+        }
+    }
+}
+
+/// Rows of an `.fvecs` or `.bvecs` file.
 pub struct Fvecs<R> {
     reader: R,
     file: PathBuf,
+    element: Element,
     dim: u32,
     rows: Option<u64>,
     /// Rows given out.
@@ -34,7 +54,12 @@ impl<R: Read> Fvecs<R> {
     /// # Errors
     /// The file is empty, its length not that of whole rows, or the dimension not
     /// within 1..=4096.
-    pub fn new(mut reader: R, file: &Path, bytes: Option<u64>) -> Result<Self, InputError> {
+    pub fn new(
+        mut reader: R,
+        element: Element,
+        file: &Path,
+        bytes: Option<u64>,
+    ) -> Result<Self, InputError> {
         let wrong = |problem| InputError::new(file, Place::Start, problem);
         let mut dim = [0; 4];
         fill(&mut reader, &mut dim, Problem::Empty).map_err(wrong)?;
@@ -43,7 +68,7 @@ impl<R: Read> Fvecs<R> {
             return Err(wrong(Problem::Dim(dim.into())));
         }
         let dim = dim.unsigned_abs();
-        let row_bytes = 4 + u64::from(dim) * 4;
+        let row_bytes = 4 + u64::from(dim) * element.bytes() as u64;
         let rows = bytes.map(|bytes| bytes / row_bytes);
         if let (Some(found), Some(rows)) = (bytes, rows) {
             if found % row_bytes != 0 {
@@ -57,12 +82,18 @@ impl<R: Read> Fvecs<R> {
         Ok(Fvecs {
             reader,
             file: file.to_owned(),
+            element,
             dim,
             rows,
             row: 0,
             begun: true,
-            buffer: vec![0; dim as usize * 4],
+            buffer: vec![0; dim as usize * element.bytes()],
         })
+    }
+
+    /// Whether the elements are unsigned bytes.
+    pub fn is_bytes(&self) -> bool {
+        self.element == Element::U8
     }
 
     /// Elements of every row.
@@ -105,11 +136,11 @@ impl<R: Read> Fvecs<R> {
             }
         }
         fill(&mut self.reader, &mut self.buffer, Problem::Truncated).map_err(wrong)?;
-        let elements = self
-            .buffer
-            .chunks_exact(4)
-            .filter_map(|bytes| Some(f32::from_le_bytes(bytes.try_into().ok()?)));
-        append_finite(elements, out).map_err(|element| wrong(Problem::NotFinite(element)))?;
+        match self.element {
+            Element::F32 => append_finite(elements(&self.buffer, f32::from_le_bytes), out),
+            Element::U8 => append_finite(self.buffer.iter().copied().map(f32::from), out),
+        }
+        .map_err(|element| wrong(Problem::NotFinite(element)))?;
         self.row += 1;
         self.begun = false;
         Ok(true)

@@ -204,7 +204,7 @@ impl<R: Read> Npy<R> {
 }
 
 /// The elements of a row, of `N` bytes each.
-fn elements<'a, const N: usize>(
+pub(super) fn elements<'a, const N: usize>(
     row: &'a [u8],
     value: impl Fn([u8; N]) -> f32 + 'a,
 ) -> impl Iterator<Item = f32> + 'a {
