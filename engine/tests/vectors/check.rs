@@ -225,6 +225,9 @@ impl World {
         owned.extend(nodes);
         assert_eq!(owned.into_iter().collect::<Vec<_>>(), self.fs.used_blocks());
         self.check_model();
+        for id in self.indexes.keys() {
+            self.verify_right(*id);
+        }
     }
 
     fn check_model(&self) {

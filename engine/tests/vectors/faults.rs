@@ -176,6 +176,37 @@ fn an_io_error_in_the_search_tree_leaves_nothing_behind() {
             sweep = tree::Sweep::default();
         }
     }
+    // Taken down, and built again.
+    let mut done = false;
+    while !done {
+        total += at_many_accesses(&mut w, |w| {
+            done = w.fs.with(|cx| tree::take_down_step(cx, id))?;
+            Ok(())
+        });
+    }
+    let mut at = tree::Completion::default();
+    while !tree::is_complete(&w.index(id)) {
+        let mut full = None;
+        total += at_many_accesses(&mut w, |w| {
+            let mut next = at;
+            let r =
+                w.fs.with(|cx| tree::complete_step(cx, id, &mut next, &mut memory.builder()));
+            match r {
+                Err(Error::Full { partition }) => full = Some(partition),
+                other => {
+                    other?;
+                    at = next;
+                }
+            }
+            Ok(())
+        });
+        if let Some(partition) = full {
+            total += at_many_accesses(&mut w, |w| {
+                w.fs.with(|cx| tree::make_room(cx, id, partition, None, &mut memory.builder()))
+            });
+        }
+    }
+    w.check();
     w.drop_begin(id).unwrap();
     for _ in 0..2 {
         total += at_many_accesses(&mut w, |w| {

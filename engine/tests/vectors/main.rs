@@ -10,6 +10,8 @@ mod check_tree;
 mod faults;
 mod memory;
 mod programs;
+mod rebuild;
 mod scenarios;
 mod tree;
+mod verify;
 mod world;

@@ -24,6 +24,8 @@ enum Op {
     DropBegin(usize),
     DropStep(usize, u32),
     Tidy(usize, usize),
+    TakeDown(usize, usize),
+    Complete(usize, usize),
     Crash,
 }
 
@@ -43,6 +45,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => i.clone().prop_map(Op::DropBegin),
         2 => (i, 1u32..12).prop_map(|(i, m)| Op::DropStep(i, m)),
         1 => (0..8usize, 1..30usize).prop_map(|(i, n)| Op::Tidy(i, n)),
+        1 => (0..8usize, 1..5usize).prop_map(|(i, n)| Op::TakeDown(i, n)),
+        1 => (0..8usize, 1..20usize).prop_map(|(i, n)| Op::Complete(i, n)),
         1 => Just(Op::Crash),
     ]
 }
@@ -116,6 +120,16 @@ impl World {
                     self.tidy(id, steps)?;
                 }
             }
+            Op::TakeDown(i, steps) => {
+                if let Some(id) = self.nth_index(i) {
+                    self.take_down(id, steps)?;
+                }
+            }
+            Op::Complete(i, steps) => {
+                if let Some(id) = self.nth_index(i) {
+                    self.complete(id, steps)?;
+                }
+            }
             Op::Crash => self.crash(),
         }
         Ok(())
@@ -164,7 +178,10 @@ proptest! {
             match w.run(op) {
                 Ok(()) => {}
                 Err(Error::NoSpace) => {
-                    prop_assert!(matches!(op, Op::Create(..) | Op::Put(..) | Op::Fill(..)));
+                    prop_assert!(matches!(
+                        op,
+                        Op::Create(..) | Op::Put(..) | Op::Fill(..) | Op::Complete(..)
+                    ));
                     refused += 1;
                 }
                 Err(e) => panic!("{op:?}: {e}"),

@@ -5,7 +5,8 @@ use crate::memory::{ForSearch, Memory};
 use crate::world::World;
 use engine::vector::drop_index::drop_credits;
 use engine::vector::tree::{
-    is_complete, make_room_credits, plan_room, tidy_credits, Aim, Effort, Fetched, Progress,
+    complete_credits, is_complete, make_room_credits, plan_room, take_down_credits, tidy_credits,
+    Aim, Effort, Fetched, Progress,
 };
 use layout::vector::{Index, Metric};
 use std::collections::BTreeSet;
@@ -326,6 +327,8 @@ fn steps_fit_the_smallest_journal() {
             ("delete 16", engine::vector::delete_credits(io, &index, 16)),
             ("divide", make_room_credits(&index)),
             ("tidy", tidy_credits(&index)),
+            ("complete", complete_credits(&index)),
+            ("take down", take_down_credits(&index)),
             ("drop", drop_credits(io, 16)),
             (
                 "finish",

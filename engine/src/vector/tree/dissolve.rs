@@ -8,6 +8,7 @@ use super::entry::{self, New};
 use super::members;
 use super::memory::{part, prepare, row, Builder};
 use super::node::{read_centroid, Node};
+use super::path::Path;
 use super::split::write_index;
 use super::{metric, shape, with_fpu};
 use crate::cx::Cx;
@@ -257,7 +258,7 @@ fn free_upwards<T: Transaction>(
 /// How far a search for thin partitions got: which child was entered at every level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sweep {
-    next: [u16; MAX_HEIGHT as usize],
+    path: Path,
     /// The whole tree was seen.
     pub done: bool,
 }
@@ -273,9 +274,7 @@ fn next_thin<R: ReadBlocks>(io: &R, index: &Index, sweep: &mut Sweep) -> Result<
     let shape = shape(index)?;
     let mut start = index.tree.root;
     let mut found = None;
-    // Whether every partition on the way was entered by its last child.
-    let mut last = true;
-    let mut deepest = 0usize;
+    let mut way = Path::way();
     let mut node = Node::closed(index, &shape);
     for level in (0..index.tree.height).rev() {
         node.open(io, start, level)?;
@@ -293,34 +292,8 @@ fn next_thin<R: ReadBlocks>(io: &R, index: &Index, sweep: &mut Sweep) -> Result<
             break;
         }
         node.load_packs(io)?;
-        let next = sweep
-            .next
-            .get(usize::from(level))
-            .copied()
-            .map_or(0, usize::from)
-            .min(entries.saturating_sub(1));
-        let is_last = next.saturating_add(1) >= entries;
-        if !is_last {
-            deepest = usize::from(level);
-        }
-        last &= is_last;
-        start = node.child(next)?;
+        start = node.child(sweep.path.child(&mut way, level, entries))?;
     }
-    // On to the next path: the lowest partition that has a further child takes it, those below begin anew.
-    if last {
-        *sweep = Sweep {
-            done: true,
-            ..Sweep::default()
-        };
-    } else {
-        for (level, next) in sweep.next.iter_mut().enumerate() {
-            if level < deepest {
-                *next = 0;
-            } else if level == deepest {
-                *next = next.saturating_add(1);
-                break;
-            }
-        }
-    }
+    sweep.done = !sweep.path.advance(&way);
     Ok(found)
 }

@@ -14,6 +14,9 @@
 //! | [`members`] | the vectors of a partition's entries, exact |
 //! | [`split`] | making room: the first leaf, and dividing a full partition |
 //! | [`dissolve`] | moving the entries of a thin partition elsewhere and freeing it |
+//! | [`path`] | the way to one leaf after the other, for walks in steps |
+//! | [`verify`] | holding a tree to the records of its index |
+//! | [`rebuild`] | entering records that have no entry, and taking a tree down |
 //! | [`clear`] | freeing the partitions of a dropped index |
 //! | [`effort`] | how much is looked at for a recall |
 //! | [`view`] | a partition that a search looks at |
@@ -30,7 +33,7 @@
 //! ([`tidy_step`]) whenever there is time. So a crash finds a tree that is right, if perhaps not balanced.
 //!
 //! Records can be without an entry: those that were put without a [`Builder`], which is how callers go on that find no room for
-//! a partition. `entries` of the index is less than its `records` then, and a search has to scan the segments.
+//! a partition. `entries` of the index is less than its `records` then, and a search has to scan the segments, until [`complete_step`] has entered them.
 
 pub(crate) mod clear;
 pub(crate) mod descend;
@@ -41,16 +44,21 @@ pub(crate) mod entry;
 pub(crate) mod members;
 pub mod memory;
 pub(crate) mod node;
+pub(crate) mod path;
 pub mod place;
+pub mod rebuild;
 pub mod search;
 pub mod split;
+pub mod verify;
 pub(crate) mod view;
 
 pub use dissolve::{tidy_credits, tidy_step, Sweep};
 pub use effort::{Aim, Effort};
 pub use memory::{Builder, Lengths, Workspace};
+pub use rebuild::{complete_credits, complete_step, take_down_credits, take_down_step, Completion};
 pub use search::{Fetched, Near, Progress, Search, SearchMemory};
 pub use split::{make_room, make_room_credits, plan_room, Plan};
+pub use verify::{verify_step, Seen, Verification};
 
 use crate::error::{Error, Result};
 use ::vector::{Compute, Fpu, Kind, Metric};
