@@ -235,6 +235,40 @@ struct vexfs_stats {
 	__u64 reserved[6];
 };
 
+#define VEXFS_STEPS_MAX 1024
+#define VEXFS_REASON_SIZE 128
+
+struct vexfs_index_verify {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 cursor[4]; /* zeros to begin with; out: where to go on */
+	__u32 steps; /* 0: VEXFS_STEPS_MAX */
+	__u32 done; /* this and all that follows is out, and of this request */
+	__u64 partitions;
+	__u64 entries;
+	__u64 records;
+	__u64 missing; /* records without an entry */
+	__u64 state; /* 0, or other than before: something has changed */
+	__u64 block;
+	__u8 reason[VEXFS_REASON_SIZE]; /* what is wrong with the block; empty: nothing */
+	__u64 reserved[4];
+};
+
+#define VEXFS_BUILD_TAKE_DOWN 1
+
+struct vexfs_index_build {
+	__u32 size;
+	__u32 flags; /* VEXFS_BUILD_* */
+	__u8 name[VEXFS_NAME_SIZE];
+	__u64 cursor; /* zero to begin with; out: where to go on */
+	__u32 steps; /* 0: VEXFS_STEPS_MAX */
+	__u32 done; /* out */
+	__u64 entries; /* out */
+	__u64 records; /* out */
+	__u64 reserved[4];
+};
+
 /*
  * The numbers encode the sizes of version 1 and never change, also if a structure
  * grows at its end.
@@ -249,5 +283,7 @@ struct vexfs_stats {
 #define VEXFS_IOC_DELETE _IOWR(VEXFS_IOC_TYPE, 7, __u8[104])
 #define VEXFS_IOC_SEARCH _IOWR(VEXFS_IOC_TYPE, 8, __u8[200])
 #define VEXFS_IOC_STATS _IOWR(VEXFS_IOC_TYPE, 9, __u8[128])
+#define VEXFS_IOC_INDEX_VERIFY _IOWR(VEXFS_IOC_TYPE, 16, __u8[320])
+#define VEXFS_IOC_INDEX_BUILD _IOWR(VEXFS_IOC_TYPE, 17, __u8[136])
 
 #endif /* VEXFS_H */

@@ -182,6 +182,7 @@ impl FileSystem for VexFs {
                 space,
                 groups,
                 deferred,
+                state: 1,
             },
             on_error,
             Background::new(new)?,

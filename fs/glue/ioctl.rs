@@ -8,12 +8,14 @@
 //! | [`index`] | create, describe, list and drop indexes; statistics |
 //! | [`record`] | put, get and delete records, one by one |
 //! | [`batch`] | many records in few transactions |
+//! | [`maintenance`] | verify and build search trees |
 //! | [`view`] | vectors as extended attributes |
 //!
 //! Rights of an index are asked for when a request begins, those of a file when it is opened, as for reading and writing.
 
 mod batch;
 mod index;
+mod maintenance;
 mod record;
 pub(super) mod request;
 pub(super) mod rights;
@@ -30,8 +32,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use engine::{vector, Error};
 use layout::vector::Index;
 use uapi::{
-    Delete, Get, IndexCreate, IndexDrop, IndexInfo, IndexList, Put, PutMany, Request, Search,
-    Stats, NAME_SIZE,
+    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexList, IndexVerify, Put,
+    PutMany, Request, Search, Stats, NAME_SIZE,
 };
 
 /// What was done since the filesystem was mounted.
@@ -72,6 +74,8 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Resul
         Delete::NUMBER => record::delete(file, arg),
         Search::NUMBER => search::serve(file, arg),
         Stats::NUMBER => index::stats(file, arg),
+        IndexVerify::NUMBER => maintenance::verify(file, arg),
+        IndexBuild::NUMBER => maintenance::build(file, arg),
         shutdown::NUMBER => shutdown::serve(file.inode().sb(), arg),
         _ => return Err(code::ENOTTY),
     }?;

@@ -37,6 +37,8 @@ pub(super) struct Meta {
     pub(super) groups: KVVec<GroupMem>,
     /// Blocks on their way to being free.
     pub(super) deferred: Deferred,
+    /// How often metadata may have changed, from 1.
+    pub(super) state: u64,
 }
 
 /// A mount's data.
@@ -189,6 +191,17 @@ impl Mount {
         })
     }
 
+    /// As [`Mount::read`], with a number that is the same as long as no metadata changes. It is never 0.
+    pub(super) fn read_with_state<X>(&self, f: impl FnOnce(&Reader<'_>) -> X) -> (X, u64) {
+        let _scope = task::nofs();
+        let meta = self.meta.read();
+        let x = f(&Reader {
+            buffers: &meta.buffers,
+            sb: &self.sb,
+        });
+        (x, meta.state)
+    }
+
     /// Totals, for statfs.
     pub(super) fn usage(&self) -> Space {
         self.meta.read().space
@@ -272,6 +285,7 @@ impl Mount {
             if matches!(enough, Ok(false)) {
                 return Ok(None);
             }
+            meta.state = meta.state.wrapping_add(1).max(1);
             let now = task::now();
             let txn = Txn {
                 update: meta.buffers.update(&handle).map_err(kernel)?,

@@ -7,6 +7,7 @@ mod file;
 mod names;
 mod path;
 mod search;
+mod search_tree;
 mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};

@@ -22,6 +22,7 @@ GET_NEXT = 1
 DELETE_ALL = 1
 SEARCH_EXACT = 1
 THIS_FILE = -1
+BUILD_TAKE_DOWN = 1
 
 IndexInfo = namedtuple(
     "IndexInfo",
@@ -31,6 +32,10 @@ IndexInfo = namedtuple(
 Hit = namedtuple("Hit", "inode label tag distance generation path")
 Stats = namedtuple(
     "Stats", "isa indexes records segments slots bytes queries distances puts deletes"
+)
+
+Verified = namedtuple(
+    "Verified", "partitions entries records missing states block reason"
 )
 
 WRITE = 1
@@ -47,6 +52,8 @@ DELETE = (READ_WRITE, 7, struct.Struct("=II64sQQ16x"))
 SEARCH = (READ_WRITE, 8, struct.Struct("=II64sQIIIIQQQIIQIIQ48x"))
 FILTER = struct.Struct("=IIQQQQIiqqd32x")
 STATS = (READ_WRITE, 9, struct.Struct("=IIIIQQQQQQQQ48x"))
+INDEX_VERIFY = (READ_WRITE, 16, struct.Struct("=II64sQQQQIIQQQQQQ128s32x"))
+INDEX_BUILD = (READ_WRITE, 17, struct.Struct("=II64sQIIQQ32x"))
 PUT_RECORD = struct.Struct("=QQiI")
 HIT = struct.Struct("=QQQdIIII")
 
@@ -217,6 +224,33 @@ def search(
             answers[-1].append(Hit(inode, label, tag, distance, generation, hit_path))
     del data, paths, only
     return answers
+
+
+def index_verify(path, name, steps=0, between=lambda: None):
+    """Verify the search tree of an index, in requests of so many steps; `between` is called between two."""
+    cursor, totals, states = (0, 0, 0, 0), [0, 0, 0, 0], set()
+    while True:
+        fields = (name_field(name), *cursor, steps, 0, *[0] * 6, b"")
+        out = on(path, INDEX_VERIFY, *fields)
+        cursor, done = out[1:5], out[6]
+        totals = [a + b for a, b in zip(totals, out[7:11])]
+        states.add(out[11])
+        if done:
+            reason = out[13].rstrip(b"\0").decode()
+            return Verified(*totals, len(states), out[12], reason)
+        between()
+
+
+def index_build(path, name, steps=0, flags=0, between=lambda: None):
+    """Complete the search tree of an index, or with BUILD_TAKE_DOWN take it down. Returns (entries, records) after every request."""
+    cursor, counts = 0, []
+    while True:
+        fields = (name_field(name), cursor, steps, 0, 0, 0)
+        _, cursor, _, done, *count = on(path, INDEX_BUILD, *fields, flags=flags)
+        counts.append(tuple(count))
+        if done:
+            return counts
+        between()
 
 
 def stats(path):

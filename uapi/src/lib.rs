@@ -16,6 +16,7 @@
 //! | [`search`] | queries and hits |
 //! | [`filter`] | conditions that hits must meet |
 //! | [`stats`] | counters |
+//! | [`maintenance`] | verify and build the search tree of an index |
 //!
 //! # Conventions
 //! - Every request works on **any** open file descriptor of the mount (not `O_PATH`);
@@ -49,6 +50,7 @@
 pub mod filter;
 pub mod index;
 pub mod ioctl;
+pub mod maintenance;
 pub mod name;
 pub mod record;
 pub mod request;
@@ -57,6 +59,7 @@ pub mod stats;
 
 pub use filter::Filter;
 pub use index::{IndexCreate, IndexDrop, IndexInfo, IndexList};
+pub use maintenance::{IndexBuild, IndexVerify};
 pub use name::{parse_name, NAME_SIZE};
 pub use record::{Delete, Get, Put, PutMany, PutRecord};
 pub use request::{BadRequest, Request};

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use uapi::filter::{
     FILTER_DISTANCE, FILTER_LABEL, FILTER_MTIME, FILTER_SUBTREE, FILTER_TAG, FILTER_UID,
 };
+use uapi::maintenance::{BUILD_TAKE_DOWN, REASON_SIZE, STEPS_MAX};
 use uapi::record::{DELETE_ALL, GET_NEXT, PUT_EXCL, PUT_MANY_MAX, THIS_FILE};
 use uapi::search::{
     SEARCH_EXACT, SEARCH_HITS_MAX, SEARCH_K_MAX, SEARCH_QUERIES_MAX, SEARCH_RECALL,
@@ -57,6 +58,8 @@ fn structures() -> String {
         structure!("vexfs_search", Search, size flags name queries query_bytes query_count k hit_size hits counts paths paths_capacity paths_used distances probes recall filter reserved),
         structure!("vexfs_filter", Filter, size conditions label_min label_max tag_mask tag_value uid subtree mtime_min mtime_max distance_max reserved),
         structure!("vexfs_stats", Stats, size flags isa indexes records segments slots bytes queries distances puts deletes reserved),
+        structure!("vexfs_index_verify", IndexVerify, size flags name cursor steps done partitions entries records missing state block reason reserved),
+        structure!("vexfs_index_build", IndexBuild, size flags name cursor steps done entries records reserved),
     ]
     .concat()
 }
@@ -91,6 +94,9 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_SEARCH_HITS_MAX", SEARCH_HITS_MAX.into()),
         ("VEXFS_SEARCH_RECALL", SEARCH_RECALL.into()),
         ("VEXFS_SEARCH_RECALL_MAX", SEARCH_RECALL_MAX.into()),
+        ("VEXFS_STEPS_MAX", STEPS_MAX.into()),
+        ("VEXFS_REASON_SIZE", REASON_SIZE as i64),
+        ("VEXFS_BUILD_TAKE_DOWN", BUILD_TAKE_DOWN.into()),
         ("VEXFS_ISA_PORTABLE", ISA_PORTABLE.into()),
         ("VEXFS_ISA_AVX2", ISA_AVX2.into()),
         ("VEXFS_ISA_AVX512", ISA_AVX512.into()),
@@ -105,6 +111,8 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_IOC_DELETE", Delete::NUMBER.into()),
         ("VEXFS_IOC_SEARCH", Search::NUMBER.into()),
         ("VEXFS_IOC_STATS", Stats::NUMBER.into()),
+        ("VEXFS_IOC_INDEX_VERIFY", IndexVerify::NUMBER.into()),
+        ("VEXFS_IOC_INDEX_BUILD", IndexBuild::NUMBER.into()),
     ]
 }
 

@@ -110,6 +110,8 @@ fn sizes_flags_and_reserved_fields() {
     common(blank::<Delete>(true), 88);
     common(search(), 152);
     common(blank::<Stats>(false), 80);
+    common(blank::<IndexVerify>(true), 288);
+    common(blank::<IndexBuild>(true), 104);
 }
 
 #[test]
@@ -125,15 +127,24 @@ fn request_numbers_differ() {
         Delete::NUMBER,
         Search::NUMBER,
         Stats::NUMBER,
+        IndexVerify::NUMBER,
+        IndexBuild::NUMBER,
     ]
     .map(|number| number & 0xff);
     numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17]);
 }
 
 #[test]
 fn ranges() {
     let bad = Err(BadRequest::Range);
+    for (steps, right) in [(0, true), (1024, true), (1025, false), (u32::MAX, false)] {
+        let expected = if right { Ok(()) } else { bad };
+        let verify: IndexVerify = blank(true);
+        assert_eq!(IndexVerify { steps, ..verify }.check(), expected);
+        let build: IndexBuild = blank(true);
+        assert_eq!(IndexBuild { steps, ..build }.check(), expected);
+    }
     for dim in [0, DIM_MAX + 1, u32::MAX] {
         assert_eq!(IndexCreate { dim, ..create() }.check(), bad);
     }

@@ -146,6 +146,38 @@ pub enum Effort {
     Recall(u32),
 }
 
+/// A part of verifying an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Partitions seen.
+    pub partitions: u64,
+    /// Entries seen.
+    pub entries: u64,
+    /// Records seen.
+    pub records: u64,
+    /// Records among them without an entry.
+    pub missing: u64,
+    /// If it is 0, or another one than before, something has changed meanwhile.
+    pub state: u64,
+    /// Everything was seen, or something wrong.
+    pub done: bool,
+    /// What is wrong, and in which block.
+    pub problem: Option<(u64, String)>,
+}
+
+/// A part of building a search tree, or of taking one down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Built {
+    /// Entries of the tree now.
+    pub entries: u64,
+    /// Records of the index now.
+    pub records: u64,
+    /// There is nothing more to do.
+    pub done: bool,
+    /// It cannot go on: no run of free blocks is long enough for a partition.
+    pub no_room: bool,
+}
+
 /// A filesystem, opened at a path in it. Methods on records act on that path unless
 /// they name files themselves.
 pub trait Backend {
@@ -212,6 +244,26 @@ pub trait Backend {
         index: &model::Index,
         queries: &Queries<'_>,
     ) -> Result<Vec<Vec<model::Hit>>>;
+
+    /// Holds a part of the search tree of an index to its records. `at` is zeros to begin with, and says afterwards
+    /// where to go on.
+    ///
+    /// # Errors
+    /// Why not, without the name. Something wrong with the index is none.
+    fn verify(&mut self, index: &model::Index, at: &mut [u64; 4]) -> Result<Verified>;
+
+    /// Enters some records without an entry into the search tree of an index. `at` is 0 to begin with, and says
+    /// afterwards where to go on.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn complete(&mut self, index: &model::Index, at: &mut u64) -> Result<Built>;
+
+    /// Takes a part of the search tree of an index down.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn take_down(&mut self, index: &model::Index) -> Result<Built>;
 
     /// Counters.
     ///

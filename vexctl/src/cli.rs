@@ -60,6 +60,12 @@ Every result is one object with \"version\": 1 and these members:
                       partitions, height, bytes}}]
   index create, info  index: such an object
   index drop          index: the name, dropped
+  index verify        index, right, partitions, entries, records,
+                      missing: records without an entry,
+                      counted: whether totals were compared,
+                      problem: {block, reason} or null
+  index build,        index, entered, removed: entries that
+    rebuild           were, tree: as above
   put, import         index, stored: number of records
   del                 index, deleted: number of records
   get                 path, index, label, tag, elements: [numbers]
@@ -78,7 +84,7 @@ relative to the root of the filesystem.";
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Create, list, describe and drop indexes
+    /// Create, list, describe, verify, rebuild and drop indexes
     #[command(subcommand, disable_help_subcommand = true)]
     Index(IndexCommand),
     /// Store the vector of a record of a file
@@ -110,6 +116,22 @@ pub enum IndexCommand {
     List(Place),
     /// Describe an index
     Info(Named),
+    /// Hold the search tree of an index to its records
+    ///
+    /// Every record must have one entry and every entry one record, which name each other; every code is computed again from
+    /// its vector and compared bit by bit. On a mount, searches, puts and deletes go on meanwhile; totals are compared if
+    /// nothing has changed. The first thing wrong ends it, with exit status 1. fsck.vexfs checks all of a filesystem.
+    Verify(Named),
+    /// Enter records into the search tree that have no entry in it
+    ///
+    /// Records are put without an entry when free space is too fragmented for a partition of the tree; as long as there are
+    /// any, searches compare all records. Searches, puts and deletes go on meanwhile. What was done stays, also after a crash.
+    Build(Named),
+    /// Take the search tree of an index down, and build it anew
+    ///
+    /// Searches, puts and deletes go on meanwhile, but until it is done searches compare all records: their answers are exact, and
+    /// slower. After a crash or an interruption, index build goes on.
+    Rebuild(Named),
     /// Drop an index with all of its records
     Drop(Named),
 }

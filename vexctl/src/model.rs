@@ -192,6 +192,96 @@ impl Report for Changed {
     }
 }
 
+/// `index verify`.
+#[derive(Debug, Serialize)]
+pub struct Verification {
+    /// The index.
+    pub index: String,
+    /// Whether nothing is wrong with it.
+    pub right: bool,
+    /// Partitions seen.
+    pub partitions: u64,
+    /// Entries seen.
+    pub entries: u64,
+    /// Records seen.
+    pub records: u64,
+    /// Those of them without an entry.
+    pub missing: u64,
+    /// Whether these numbers were compared with what the index counts.
+    pub counted: bool,
+    /// The first thing that is wrong.
+    pub problem: Option<Problem>,
+}
+
+/// Something wrong with an index.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    /// In which block, if it is in one.
+    pub block: Option<u64>,
+    /// What.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "block {block}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+impl Report for Verification {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let index = printable(self.index.as_bytes());
+        writeln!(
+            out,
+            "{index}: {} seen, {} of them without an entry; {} entries in {} partitions",
+            records(self.records),
+            self.missing,
+            self.entries,
+            self.partitions
+        )?;
+        if !self.right {
+            return Ok(());
+        }
+        let totals = match self.counted {
+            true => "",
+            false => "; totals were not compared, for something changed meanwhile",
+        };
+        writeln!(out, "{index}: nothing wrong{totals}")
+    }
+}
+
+/// `index build`, `index rebuild`.
+#[derive(Debug, Serialize)]
+pub struct Building {
+    /// The index.
+    pub index: String,
+    /// Entries that were removed.
+    pub removed: u64,
+    /// Entries that were made.
+    pub entered: u64,
+    /// What came of it.
+    pub tree: Tree,
+}
+
+impl Report for Building {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let index = printable(self.index.as_bytes());
+        if self.removed != 0 {
+            writeln!(out, "{index}: {} entries removed", self.removed)?;
+        }
+        writeln!(
+            out,
+            "{index}: {} entered; the tree has {} entries in {} partitions",
+            records(self.entered),
+            self.tree.entries,
+            self.tree.partitions
+        )
+    }
+}
+
 /// `get`.
 #[derive(Debug, Serialize)]
 pub struct Record {

@@ -35,6 +35,9 @@ fn wrong_usage_has_status_2() {
         (vec!["index"], "Usage"),
         (vec!["index", "list"], "<PATH>"),
         (vec!["index", "info", "/"], "<NAME>"),
+        (vec!["index", "verify", "/"], "<NAME>"),
+        (vec!["index", "build", "/"], "<NAME>"),
+        (vec!["index", "rebuild", "/"], "<NAME>"),
         (vec!["index", "create", "/", "n", "--metric", "l2"], "--dim"),
         (vec!["index", "create", "/", "n", "--dim", "3"], "--metric"),
         (
@@ -123,6 +126,18 @@ fn what_is_not_there_is_named() {
         ),
         (
             words!["index", "drop", "/", "no"].to_vec(),
+            "index no: no such index",
+        ),
+        (
+            words!["index", "verify", "/", "no"].to_vec(),
+            "index no: no such index",
+        ),
+        (
+            words!["index", "build", "/", "no"].to_vec(),
+            "index no: no such index",
+        ),
+        (
+            words!["index", "rebuild", "/", "no"].to_vec(),
             "index no: no such index",
         ),
         (
@@ -394,6 +409,9 @@ fn paths_on_other_filesystems() {
         words!["del", file, "i"].to_vec(),
         words!["import", "/proc", "i", "--npy", row, "--file", file].to_vec(),
         words!["search", "/proc", "i", "--npy", row, "-k", "1"].to_vec(),
+        words!["index", "verify", "/proc", "i"].to_vec(),
+        words!["index", "build", "/proc", "i"].to_vec(),
+        words!["index", "rebuild", "/proc", "i"].to_vec(),
         words!["stat", "/proc"].to_vec(),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vexctl"));

@@ -52,6 +52,18 @@ impl TreeMemory {
         })
     }
 
+    /// Enough to verify a tree: some kilobytes.
+    pub(in crate::glue) fn for_verifying(index: &Index) -> Result<Self> {
+        let lengths = Lengths::of(index).map_err(|_| crate::vfs::code::EIO)?;
+        // One vector, and one code beside that which is made of it.
+        Self::new(&Lengths {
+            rows: lengths.code,
+            members: 0,
+            codes: lengths.code,
+            ..lengths
+        })
+    }
+
     /// Enough for everything: up to two megabytes.
     pub(super) fn for_dividing(index: &Index) -> Result<Self, Failure> {
         let lengths = Lengths::of(index).map_err(Failure::Clean)?;

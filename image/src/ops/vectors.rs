@@ -147,7 +147,12 @@ impl Image {
     }
 
     /// Makes room in the search tree. Returns whether there was a place for the partition.
-    fn make_room(&mut self, id: u32, partition: u64, memory: &mut TreeMemory) -> Result<bool> {
+    pub(super) fn make_room(
+        &mut self,
+        id: u32,
+        partition: u64,
+        memory: &mut TreeMemory,
+    ) -> Result<bool> {
         let credits = self.read(|io| tree::make_room_credits(&vector::load(io, id)?))?;
         let made = self.with_credits(credits, |cx| {
             tree::make_room(cx, id, partition, None, &mut memory.builder())
@@ -159,7 +164,7 @@ impl Image {
         }
     }
 
-    fn tree_memory(&self, id: u32) -> Result<TreeMemory> {
+    pub(super) fn tree_memory(&self, id: u32) -> Result<TreeMemory> {
         let lengths = self.read(|io| tree::Lengths::of(&vector::load(io, id)?))?;
         Ok(TreeMemory::new(&lengths))
     }

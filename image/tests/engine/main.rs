@@ -6,4 +6,5 @@ mod common;
 mod corpus;
 mod hostile;
 mod model;
+mod power_cuts_rebuild;
 mod power_cuts_tree;

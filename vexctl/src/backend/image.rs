@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{anyhow, ensure, Context as _, Error, Result};
+use engine::vector::tree::{Completion, Seen, Verification};
 use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
@@ -19,8 +20,11 @@ use vector::{Candidate, Distance, Kind, Metric, TopK, Userspace};
 
 use super::compare::Comparison;
 use super::conditions::Conditions;
-use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
+use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified};
 use crate::model::{self, printable};
+
+/// Steps of upkeep between two looks at how far it got.
+const STEPS: u32 = 64;
 
 /// A path in an image, open.
 pub struct ImageBackend {
@@ -85,6 +89,16 @@ impl ImageBackend {
             } else {
                 Error::new(error)
             }
+        })
+    }
+
+    /// How far the search tree of an index is built.
+    fn built(&self, index: &model::Index) -> Result<Built> {
+        let index = self.find(&index.name)?;
+        Ok(Built {
+            entries: index.tree.entries,
+            records: index.records,
+            ..Built::default()
         })
     }
 
@@ -286,6 +300,60 @@ impl Backend for ImageBackend {
         }
         let paths = self.paths(&answers, conditions.subtree)?;
         Ok(answers.iter().map(|answer| found(answer, &paths)).collect())
+    }
+
+    fn verify(&mut self, index: &model::Index, at: &mut [u64; 4]) -> Result<Verified> {
+        let mut place = Verification::from_words(*at);
+        let mut seen = Seen::default();
+        let result = self
+            .image
+            .verify_index(index.id, &mut place, &mut seen, STEPS);
+        *at = place.to_words();
+        let problem = match result {
+            Err(image::Error::Engine(engine::Error::Corrupt { block, what })) => {
+                Some((block, what.to_owned()))
+            }
+            result => {
+                result?;
+                None
+            }
+        };
+        Ok(Verified {
+            partitions: seen.partitions,
+            entries: seen.entries,
+            records: seen.records,
+            missing: seen.missing,
+            // Nobody else changes it.
+            state: 1,
+            done: place.is_done() || problem.is_some(),
+            problem,
+        })
+    }
+
+    fn complete(&mut self, index: &model::Index, at: &mut u64) -> Result<Built> {
+        let mut place = Completion::from_word(*at);
+        let result = self.image.complete_index(index.id, &mut place, STEPS);
+        *at = place.to_word();
+        let no_room = match result {
+            Err(image::Error::Engine(engine::Error::NoSpace)) => true,
+            result => {
+                result?;
+                false
+            }
+        };
+        Ok(Built {
+            done: place.done,
+            no_room,
+            ..self.built(index)?
+        })
+    }
+
+    fn take_down(&mut self, index: &model::Index) -> Result<Built> {
+        let done = self.image.take_down_index(index.id, STEPS)?;
+        Ok(Built {
+            done,
+            ..self.built(index)?
+        })
     }
 
     fn stat(&mut self) -> Result<model::Stat> {

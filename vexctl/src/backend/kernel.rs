@@ -11,18 +11,22 @@ use anyhow::{anyhow, bail, ensure, Context as _, Error, Result};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
+use uapi::maintenance::{BUILD_TAKE_DOWN, REASON_SIZE};
 use uapi::record::{PutRecord, DELETE_ALL};
 use uapi::search::Hit;
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
-use uapi::{Delete, IndexCreate, IndexDrop, IndexInfo, Stats};
+use uapi::{Delete, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexVerify, Stats};
 use vector::{Distance, Isa, Kind};
 
 use super::sys::{self, Name};
-use super::{Access, Backend, FileRecords, NewIndex, NewRecord, Queries};
+use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified};
 use crate::model::{self, printable};
 
 /// Indexes listed in one request.
 const LIST: usize = 64;
+
+/// Steps of upkeep between two looks at how far it got.
+const STEPS: u32 = 64;
 
 /// Bytes of paths that the first request of a search has room for: so many for each
 /// hit, within bounds. If they do not suffice, the answer says what does.
@@ -75,6 +79,35 @@ impl KernelBackend {
         sys::open_at(self.fd(), path, flags)
             .map_err(said)
             .with_context(|| printable(path.as_os_str().as_encoded_bytes()))
+    }
+
+    /// Some steps of building a search tree, or of taking one down.
+    fn build(&self, index: &model::Index, flags: u32, at: &mut u64) -> Result<Built> {
+        let mut request = IndexBuild {
+            size: size_of::<IndexBuild>() as u32,
+            flags,
+            name: name_field(&index.name)?,
+            cursor: *at,
+            steps: STEPS,
+            done: 0,
+            entries: 0,
+            records: 0,
+            reserved: [0; 4],
+        };
+        let no_room = match sys::plain(self.fd(), &mut request) {
+            Err(Errno::ENOSPC) => true,
+            result => {
+                result.map_err(of_index)?;
+                false
+            }
+        };
+        *at = request.cursor;
+        Ok(Built {
+            entries: request.entries,
+            records: request.records,
+            done: request.done != 0,
+            no_room,
+        })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -264,6 +297,46 @@ impl Backend for KernelBackend {
             );
         }
         Ok(answers)
+    }
+
+    fn verify(&mut self, index: &model::Index, at: &mut [u64; 4]) -> Result<Verified> {
+        let mut request = IndexVerify {
+            size: size_of::<IndexVerify>() as u32,
+            flags: 0,
+            name: name_field(&index.name)?,
+            cursor: *at,
+            steps: STEPS,
+            done: 0,
+            partitions: 0,
+            entries: 0,
+            records: 0,
+            missing: 0,
+            state: 0,
+            block: 0,
+            reason: [0; REASON_SIZE],
+            reserved: [0; 4],
+        };
+        sys::plain(self.fd(), &mut request).map_err(of_index)?;
+        *at = request.cursor;
+        let reason = request.reason.split(|byte| *byte == 0).next();
+        let reason = reason.filter(|reason| !reason.is_empty()).map(printable);
+        Ok(Verified {
+            partitions: request.partitions,
+            entries: request.entries,
+            records: request.records,
+            missing: request.missing,
+            state: request.state,
+            done: request.done != 0,
+            problem: reason.map(|reason| (request.block, reason)),
+        })
+    }
+
+    fn complete(&mut self, index: &model::Index, at: &mut u64) -> Result<Built> {
+        self.build(index, 0, at)
+    }
+
+    fn take_down(&mut self, index: &model::Index) -> Result<Built> {
+        self.build(index, BUILD_TAKE_DOWN, &mut 0)
     }
 
     fn stat(&mut self) -> Result<model::Stat> {

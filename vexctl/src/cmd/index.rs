@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `index create`, `list`, `info`, `drop`.
+//! `index create`, `list`, `info`, `drop`; the commands for search trees have files of their own.
+
+mod build;
+mod verify;
 
 use anyhow::{Context as _, Result};
 
@@ -26,6 +29,9 @@ pub fn run(cli: &Cli, command: &IndexCommand) -> Result<()> {
             })?;
             output::print(cli.json, &IndexInfo { index })
         }
+        IndexCommand::Verify(args) => verify::run(cli, args),
+        IndexCommand::Build(args) => build::run(cli, args, build::From::Present),
+        IndexCommand::Rebuild(args) => build::run(cli, args, build::From::Nothing),
         IndexCommand::Drop(args) => drop_index(cli, args),
     }
 }
