@@ -269,6 +269,22 @@ struct vexfs_index_build {
 	__u64 reserved[4];
 };
 
+/* What was done with an index since the mount. */
+struct vexfs_index_activity {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE]; /* all that follows is out */
+	__u64 queries;
+	__u64 distances;
+	__u64 partitions; /* of the search tree, looked at */
+	__u64 restarts; /* of searches, because the tree changed */
+	__u64 puts;
+	__u64 deletes;
+	__u64 divisions; /* of partitions */
+	__u64 dissolutions;
+	__u64 reserved[8];
+};
+
 /*
  * The numbers encode the sizes of version 1 and never change, also if a structure
  * grows at its end.
@@ -285,5 +301,6 @@ struct vexfs_index_build {
 #define VEXFS_IOC_STATS _IOWR(VEXFS_IOC_TYPE, 9, __u8[128])
 #define VEXFS_IOC_INDEX_VERIFY _IOWR(VEXFS_IOC_TYPE, 16, __u8[320])
 #define VEXFS_IOC_INDEX_BUILD _IOWR(VEXFS_IOC_TYPE, 17, __u8[136])
+#define VEXFS_IOC_INDEX_ACTIVITY _IOWR(VEXFS_IOC_TYPE, 18, __u8[200])
 
 #endif /* VEXFS_H */

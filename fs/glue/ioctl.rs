@@ -32,8 +32,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use engine::{vector, Error};
 use layout::vector::Index;
 use uapi::{
-    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexList, IndexVerify, Put,
-    PutMany, Request, Search, Stats, NAME_SIZE,
+    Delete, Get, IndexActivity, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexList,
+    IndexVerify, Put, PutMany, Request, Search, Stats, NAME_SIZE,
 };
 
 /// What was done since the filesystem was mounted.
@@ -54,7 +54,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -74,6 +74,7 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Resul
         Delete::NUMBER => record::delete(file, arg),
         Search::NUMBER => search::serve(file, arg),
         Stats::NUMBER => index::stats(file, arg),
+        IndexActivity::NUMBER => index::activity(file, arg),
         IndexVerify::NUMBER => maintenance::verify(file, arg),
         IndexBuild::NUMBER => maintenance::build(file, arg),
         shutdown::NUMBER => shutdown::serve(file.inode().sb(), arg),

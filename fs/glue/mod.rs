@@ -23,6 +23,7 @@
 //!
 //! Lock order: inode lock, folio locks, journal handle, metadata lock. See docs/architecture.md.
 
+mod activity;
 mod attr;
 mod blocks;
 mod deferred;

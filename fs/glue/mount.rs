@@ -2,6 +2,7 @@
 //! A mount: what it owns, and the three ways to metadata: [`Mount::read`] under the shared lock, [`Mount::transact`] inside a
 //! journal handle under the exclusive lock, and the super block's own small writes.
 
+use super::activity::Activities;
 use super::blocks::{Reader, Seal, Txn, SIZE};
 use super::deferred::Deferred;
 use super::error::{change_failed, errno, is_stopped, read_failed};
@@ -63,6 +64,8 @@ pub(crate) struct Mount {
     data_blocks: u64,
     failed: AtomicBool,
     counters: Counters,
+    #[pin]
+    activities: Activities,
     /// What is remembered of tidying search trees.
     #[pin]
     tidy: Tidy,
@@ -98,6 +101,7 @@ impl Mount {
                 data_blocks,
                 failed: AtomicBool::new(false),
                 counters: Counters::default(),
+                activities <- Activities::new(),
                 tidy <- Tidy::new(),
                 rights <- RwSemaphore::new_outer(0),
             }),
@@ -118,6 +122,11 @@ impl Mount {
     /// What the vector part did since it was mounted.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What was done with each index since it was mounted.
+    pub(super) fn activities(&self) -> &Activities {
+        &self.activities
     }
 
     /// How often a mode or an owner has changed. It is held while one changes in memory, and by who asks for several permissions that must hold at one moment.

@@ -54,6 +54,11 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let visible = Visible::new(file, s.paths, s.paths_capacity, &filter)?;
     let mut rounds = Rounds::new(sb, &index, &queries, wanted, &filter, visible)?;
     rounds.run()?;
+    let activity = sb.mount().activities().of(index.id)?;
+    activity.queries.add(wanted.count as u64);
+    activity.distances.add(rounds.computed());
+    activity.partitions.add(rounds.looked);
+    activity.restarts.add(rounds.restarts);
     let counters = sb.mount().counters();
     counters.queries.add(wanted.count as u64);
     counters.distances.add(rounds.computed());

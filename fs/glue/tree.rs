@@ -8,13 +8,13 @@ mod tidy;
 pub(super) use memory::{QueryMemory, TreeMemory};
 pub(super) use tidy::Tidy;
 
-use super::blocks::Reader;
+use super::blocks::{Reader, Txn};
 use super::inode::transact;
 use super::mount::Failure;
 use super::VexFs;
 use crate::vfs::SuperBlock;
 use engine::vector::{self, tree};
-use engine::Error;
+use engine::{Cx, Error};
 use layout::ino::INDEX_TABLE;
 
 /// Makes room in partition `partition` of index `id`, as [`Error::Full`] asked for it, in a transaction of its own. Returns whether there was a
@@ -22,6 +22,7 @@ use layout::ino::INDEX_TABLE;
 #[inline(never)]
 pub(super) fn make_room(sb: &SuperBlock<VexFs>, id: u32, partition: u64) -> Result<bool, Failure> {
     let mut memory = memory(sb, id)?;
+    let activity = sb.mount().activities().of(id).map_err(Failure::Kernel)?;
     // Searches go on meanwhile.
     let planned = sb
         .mount()
@@ -29,13 +30,24 @@ pub(super) fn make_room(sb: &SuperBlock<VexFs>, id: u32, partition: u64) -> Resu
     let plan = planned.map_err(|e| Failure::of_read(sb, INDEX_TABLE, e))?;
     let credits = |io: &Reader<'_>| tree::make_room_credits(&vector::load(io, id)?);
     let made = transact(sb, INDEX_TABLE, credits, |cx| {
-        tree::make_room(cx, id, partition, plan, &mut memory.builder())
+        let before = partitions(cx, id)?;
+        tree::make_room(cx, id, partition, plan, &mut memory.builder())?;
+        Ok(partitions(cx, id).map_err(Error::late)? != before)
     });
     match made {
-        Ok(_) => Ok(true),
+        Ok((divided, _)) => {
+            activity.divisions.add(u64::from(divided));
+            Ok(true)
+        }
         Err(Failure::Clean(Error::NoSpace | Error::TooBig)) => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+/// Partitions of index `id`.
+#[inline(never)]
+fn partitions(cx: &Cx<'_, Txn<'_>>, id: u32) -> Result<u32, Error> {
+    Ok(vector::load(cx.io, id)?.tree.partitions)
 }
 
 /// Memory to change everything in the tree of index `id`.

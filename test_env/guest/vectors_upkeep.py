@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import numpy as np
 
@@ -155,6 +156,51 @@ def beside_a_writer(fs, here):
     vexabi.index_build(here, "index")
     os.sync()
     expect_right(here, "index", RECORDS + 200)
+
+
+@suite.test
+def activity_is_counted(fs, here):
+    """For each index, from the mount on: what is done, and nothing else."""
+    queries = made(here)
+    made(here, "other", count=50)
+    done = vexabi.index_activity(here, "index")
+    expect_equal(done.puts, RECORDS, "records put")
+    expect_equal((done.queries, done.distances, done.deletes), (0, 0, 0), "not done yet")
+    info = vexabi.index_info(here, "index")
+    # Each division makes one partition more, or a root besides.
+    made_so = info.tree_partitions - info.tree_height + 1
+    expect_equal(done.divisions, made_so, "partitions divided")
+    exact = vexabi.stats(here).distances
+    vexabi.search(here, "index", queries, 10)
+    exact = vexabi.stats(here).distances - exact
+    whole = vexabi.index_activity(here, "index")
+    expect_equal((whole.queries, whole.distances), (len(queries), exact), "an exact search")
+    expect_equal(whole.partitions, 0, "partitions looked at for an exact search")
+    vexabi.search(here, "index", queries, 10, exact=False, probes=4)
+    near = vexabi.index_activity(here, "index")
+    expect_equal(near.queries, 2 * len(queries), "queries")
+    looked = near.partitions - whole.partitions
+    suite.note(f"{looked / len(queries):.1f} partitions for a query of 4 leaves")
+    expect(looked >= 4 * len(queries), f"{looked} partitions for {len(queries)} queries")
+    expect(near.distances - whole.distances < exact / 4, "distances of a search of the tree")
+    for number in range(4):
+        path = here / f"index-{number}"
+        vexabi.delete(path, "index", flags=vexabi.DELETE_ALL)
+    expect_equal(vexabi.index_activity(here, "index").deletes, RECORDS, "records deleted")
+    for _ in range(120):
+        dissolved = vexabi.index_activity(here, "index").dissolutions
+        if dissolved >= info.tree_partitions:
+            break
+        time.sleep(0.5)
+    expect_equal(dissolved, info.tree_partitions, "partitions dissolved by the worker")
+    other = vexabi.index_activity(here, "other")
+    expect_equal(other[:2] + other[4:6], (0, 0, 50, 0), "what was done with the other index")
+    report = vexctl("index", "stats", here, "other")
+    expect_equal(report["since_mount"]["puts"], 50, "puts in vexctl's report")
+    vexabi.index_drop(here, "other")
+    expect_errno(errno.ENOENT, vexabi.index_activity, here, "other")
+    fs.cycle()
+    expect_equal(sum(vexabi.index_activity(here, "index")), 0, "activity after a remount")
 
 
 @suite.test

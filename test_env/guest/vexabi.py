@@ -34,6 +34,10 @@ Stats = namedtuple(
     "Stats", "isa indexes records segments slots bytes queries distances puts deletes"
 )
 
+Activity = namedtuple(
+    "Activity",
+    "queries distances partitions restarts puts deletes divisions dissolutions",
+)
 Verified = namedtuple(
     "Verified", "partitions entries records missing states block reason"
 )
@@ -54,6 +58,7 @@ FILTER = struct.Struct("=IIQQQQIiqqd32x")
 STATS = (READ_WRITE, 9, struct.Struct("=IIIIQQQQQQQQ48x"))
 INDEX_VERIFY = (READ_WRITE, 16, struct.Struct("=II64sQQQQIIQQQQQQ128s32x"))
 INDEX_BUILD = (READ_WRITE, 17, struct.Struct("=II64sQIIQQ32x"))
+INDEX_ACTIVITY = (READ_WRITE, 18, struct.Struct("=II64s8Q64x"))
 PUT_RECORD = struct.Struct("=QQiI")
 HIT = struct.Struct("=QQQdIIII")
 
@@ -251,6 +256,11 @@ def index_build(path, name, steps=0, flags=0, between=lambda: None):
         if done:
             return counts
         between()
+
+
+def index_activity(path, name):
+    """What was done with an index since the mount."""
+    return Activity(*on(path, INDEX_ACTIVITY, name_field(name), *[0] * 8)[1:])
 
 
 def stats(path):

@@ -64,7 +64,7 @@ pub use name::{parse_name, NAME_SIZE};
 pub use record::{Delete, Get, Put, PutMany, PutRecord};
 pub use request::{BadRequest, Request};
 pub use search::{Hit, Search};
-pub use stats::Stats;
+pub use stats::{IndexActivity, Stats};
 
 /// Greatest dimension of an index.
 pub const DIM_MAX: u32 = 4096;

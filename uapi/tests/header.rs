@@ -59,6 +59,7 @@ fn structures() -> String {
         structure!("vexfs_filter", Filter, size conditions label_min label_max tag_mask tag_value uid subtree mtime_min mtime_max distance_max reserved),
         structure!("vexfs_stats", Stats, size flags isa indexes records segments slots bytes queries distances puts deletes reserved),
         structure!("vexfs_index_verify", IndexVerify, size flags name cursor steps done partitions entries records missing state block reason reserved),
+        structure!("vexfs_index_activity", IndexActivity, size flags name queries distances partitions restarts puts deletes divisions dissolutions reserved),
         structure!("vexfs_index_build", IndexBuild, size flags name cursor steps done entries records reserved),
     ]
     .concat()
@@ -112,6 +113,7 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_IOC_SEARCH", Search::NUMBER.into()),
         ("VEXFS_IOC_STATS", Stats::NUMBER.into()),
         ("VEXFS_IOC_INDEX_VERIFY", IndexVerify::NUMBER.into()),
+        ("VEXFS_IOC_INDEX_ACTIVITY", IndexActivity::NUMBER.into()),
         ("VEXFS_IOC_INDEX_BUILD", IndexBuild::NUMBER.into()),
     ]
 }

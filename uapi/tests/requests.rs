@@ -112,6 +112,7 @@ fn sizes_flags_and_reserved_fields() {
     common(blank::<Stats>(false), 80);
     common(blank::<IndexVerify>(true), 288);
     common(blank::<IndexBuild>(true), 104);
+    common(blank::<IndexActivity>(true), 136);
 }
 
 #[test]
@@ -129,10 +130,11 @@ fn request_numbers_differ() {
         Stats::NUMBER,
         IndexVerify::NUMBER,
         IndexBuild::NUMBER,
+        IndexActivity::NUMBER,
     ]
     .map(|number| number & 0xff);
     numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18]);
 }
 
 #[test]

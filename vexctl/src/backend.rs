@@ -265,6 +265,12 @@ pub trait Backend {
     /// Why not, without the name.
     fn take_down(&mut self, index: &model::Index) -> Result<Built>;
 
+    /// What was done with an index since the filesystem was mounted; `None` if it is not.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn activity(&mut self, index: &model::Index) -> Result<Option<model::IndexActivity>>;
+
     /// Counters.
     ///
     /// # Errors

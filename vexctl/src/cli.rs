@@ -64,6 +64,9 @@ Every result is one object with \"version\": 1 and these members:
                       missing: records without an entry,
                       counted: whether totals were compared,
                       problem: {block, reason} or null
+  index stats         index: as above; on a mount since_mount:
+                      {queries, distances, partitions, restarts,
+                      puts, deletes, divisions, dissolutions}
   index build,        index, entered, removed: entries that
     rebuild           were, tree: as above
   put, import         index, stored: number of records
@@ -132,6 +135,11 @@ pub enum IndexCommand {
     /// Searches, puts and deletes go on meanwhile, but until it is done searches compare all records: their answers are exact, and
     /// slower. After a crash or an interruption, index build goes on.
     Rebuild(Named),
+    /// Print what was done with an index since the filesystem was mounted
+    ///
+    /// Queries, and what they cost; records put and deleted; partitions of the search tree divided and dissolved. On an image
+    /// nobody has counted: there are only the numbers that index info prints.
+    Stats(Named),
     /// Drop an index with all of its records
     Drop(Named),
 }

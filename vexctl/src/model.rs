@@ -253,6 +253,73 @@ impl Report for Verification {
     }
 }
 
+/// `index stats`.
+#[derive(Debug, Serialize)]
+pub struct IndexStats {
+    /// The index.
+    pub index: Index,
+    /// What was done with it since the filesystem was mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_mount: Option<IndexActivity>,
+}
+
+/// Counters of an index of a mount.
+#[derive(Debug, Serialize)]
+pub struct IndexActivity {
+    /// Queries answered.
+    pub queries: u64,
+    /// Exact distances computed for them.
+    pub distances: u64,
+    /// Partitions of the search tree looked at for them.
+    pub partitions: u64,
+    /// Searches of the tree that began anew because it changed under them.
+    pub restarts: u64,
+    /// Records put.
+    pub puts: u64,
+    /// Records deleted by request.
+    pub deletes: u64,
+    /// Partitions divided.
+    pub divisions: u64,
+    /// Partitions dissolved.
+    pub dissolutions: u64,
+}
+
+impl Report for IndexStats {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let index = &self.index;
+        writeln!(out, "records       {}", index.records)?;
+        writeln!(
+            out,
+            "space         {} of vectors, {} of the search tree",
+            bytes(index.bytes),
+            bytes(index.tree.bytes)
+        )?;
+        let Some(done) = &self.since_mount else {
+            return writeln!(out, "not mounted: nobody has counted what was done");
+        };
+        let each = |sum: u64| sum as f64 / done.queries.max(1) as f64;
+        writeln!(out, "since the mount:")?;
+        writeln!(
+            out,
+            "queries       {}, each with {:.1} partitions and {:.1} exact distances; {} searches began anew",
+            done.queries,
+            each(done.partitions),
+            each(done.distances),
+            done.restarts
+        )?;
+        writeln!(
+            out,
+            "records       {} put, {} deleted",
+            done.puts, done.deletes
+        )?;
+        writeln!(
+            out,
+            "partitions    {} divided, {} dissolved",
+            done.divisions, done.dissolutions
+        )
+    }
+}
+
 /// `index build`, `index rebuild`.
 #[derive(Debug, Serialize)]
 pub struct Building {

@@ -36,6 +36,7 @@ fn wrong_usage_has_status_2() {
         (vec!["index", "list"], "<PATH>"),
         (vec!["index", "info", "/"], "<NAME>"),
         (vec!["index", "verify", "/"], "<NAME>"),
+        (vec!["index", "stats", "/"], "<NAME>"),
         (vec!["index", "build", "/"], "<NAME>"),
         (vec!["index", "rebuild", "/"], "<NAME>"),
         (vec!["index", "create", "/", "n", "--metric", "l2"], "--dim"),
@@ -130,6 +131,10 @@ fn what_is_not_there_is_named() {
         ),
         (
             words!["index", "verify", "/", "no"].to_vec(),
+            "index no: no such index",
+        ),
+        (
+            words!["index", "stats", "/", "no"].to_vec(),
             "index no: no such index",
         ),
         (
@@ -410,6 +415,7 @@ fn paths_on_other_filesystems() {
         words!["import", "/proc", "i", "--npy", row, "--file", file].to_vec(),
         words!["search", "/proc", "i", "--npy", row, "-k", "1"].to_vec(),
         words!["index", "verify", "/proc", "i"].to_vec(),
+        words!["index", "stats", "/proc", "i"].to_vec(),
         words!["index", "build", "/proc", "i"].to_vec(),
         words!["index", "rebuild", "/proc", "i"].to_vec(),
         words!["stat", "/proc"].to_vec(),

@@ -79,6 +79,21 @@ fn a_right_index_is_said_to_be_right() {
     );
 }
 
+/// Nobody counts what is done with an image.
+#[test]
+fn statistics_of_an_image_are_what_it_holds() {
+    let (fs, _) = fixture();
+    let report = fs.json(&["index", "stats", "/", "i"]);
+    let info = fs.json(&["index", "info", "/", "i"]);
+    assert_eq!(report["index"], info["index"]);
+    assert!(report.get("since_mount").is_none());
+    let text = fs.text(&["index", "stats", "/", "i"]);
+    assert!(
+        text.starts_with("records       1500\n") && text.contains("not mounted"),
+        "{text}"
+    );
+}
+
 /// Blocks of partitions.
 fn partition_blocks(fs: &Fixture) -> Vec<(u64, Block)> {
     let file = std::fs::File::open(&fs.img).unwrap();

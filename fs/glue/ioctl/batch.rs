@@ -94,6 +94,7 @@ fn store_all(file: &FileRef<'_, VexFs>, r: &PutMany, done: &mut u32) -> Result {
         ready: KVVec::new(),
     };
     let mut memory = TreeMemory::for_putting(&index)?;
+    let activity = sb.mount().activities().of(index.id)?;
     let mut in_tree = true;
     while *done < r.count {
         let left = (r.count.saturating_sub(*done)) as usize;
@@ -116,6 +117,7 @@ fn store_all(file: &FileRef<'_, VexFs>, r: &PutMany, done: &mut u32) -> Result {
         };
         *done = done.saturating_add(stored);
         sb.mount().counters().puts.add(u64::from(stored));
+        activity.puts.add(u64::from(stored));
         // All that came before the bad record must be stored first.
         if stored as usize == batch.ready.len() {
             ended?;

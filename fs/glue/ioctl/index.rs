@@ -13,7 +13,7 @@ use core::mem::size_of;
 use engine::vector::{self, NewIndex, Usage};
 use layout::vector::{Element, Index, Metric};
 use layout::{ino, BLOCK_SIZE};
-use uapi::{IndexCreate, IndexDrop, IndexInfo, IndexList, Stats};
+use uapi::{IndexActivity, IndexCreate, IndexDrop, IndexInfo, IndexList, Stats};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Bytes that blocks occupy.
@@ -161,7 +161,27 @@ pub(super) fn remove(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     );
     let ((), tid) = begun.map_err(failed)?;
     file.inode().data().changed_in(tid);
-    finish_drop(sb, index.id).map_err(failed)
+    let dropped = finish_drop(sb, index.id).map_err(failed);
+    sb.mount().activities().forget(index.id);
+    dropped
+}
+
+#[inline(never)]
+pub(super) fn activity(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
+    let mut r = request::read::<IndexActivity>(arg)?;
+    let sb = file.inode().sb();
+    let index = named(sb, &r.body.name)?;
+    let done = sb.mount().activities().of(index.id)?;
+    let out = &mut r.body;
+    out.queries = done.queries.get();
+    out.distances = done.distances.get();
+    out.partitions = done.partitions.get();
+    out.restarts = done.restarts.get();
+    out.puts = done.puts.get();
+    out.deletes = done.deletes.get();
+    out.divisions = done.divisions.get();
+    out.dissolutions = done.dissolutions.get();
+    r.write_back()
 }
 
 #[inline(never)]

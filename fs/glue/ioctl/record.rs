@@ -151,6 +151,7 @@ pub(super) fn store_one(
     let sb = inode.sb();
     let (ino, id, now) = (inode.ino(), index.id, stamp(inode));
     let mut memory = TreeMemory::for_putting(index).map_err(Failure::Kernel)?;
+    let activity = sb.mount().activities().of(id).map_err(Failure::Kernel)?;
     let mut in_tree = true;
     loop {
         let credits = |io: &Reader<'_>| vector::put_credits(io, &vector::load(io, id)?);
@@ -170,6 +171,7 @@ pub(super) fn store_one(
             Err(e) => return Err(e),
             Ok(((), tid)) => {
                 sb.mount().counters().puts.add(1);
+                activity.puts.add(1);
                 return Ok(tid);
             }
         }
@@ -251,6 +253,7 @@ pub(super) fn get(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
 pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Result<Tid, Failure> {
     let sb = inode.sb();
     let (ino, id, now) = (inode.ino(), index.id, stamp(inode));
+    let activity = sb.mount().activities().of(id).map_err(Failure::Kernel)?;
     let credits = |io: &Reader<'_>| vector::delete_credits(io, &vector::load(io, id)?, 1);
     let ((), tid) = transact(sb, ino, credits, |cx| {
         let mut loaded = engine::inode::load(cx.io, ino)?;
@@ -260,6 +263,7 @@ pub(super) fn delete_one(inode: &INode<VexFs>, index: &Index, label: u64) -> Res
         engine::inode::store(cx, &loaded).map_err(Error::late)
     })?;
     sb.mount().counters().deletes.add(1);
+    activity.deletes.add(1);
     sb.mount().tidy().note(1);
     Ok(tid)
 }
@@ -304,6 +308,7 @@ fn delete_all(
     deleted: &mut u64,
 ) -> Result {
     let (ino, id) = (inode.ino(), index.id);
+    let activity = sb.mount().activities().of(id)?;
     loop {
         let now = stamp(inode);
         let credits = |io: &Reader<'_>| {
@@ -313,6 +318,7 @@ fn delete_all(
             transact(sb, ino, credits, |cx| delete_some(cx, ino, id, now)).map_err(failed)?;
         *deleted = deleted.saturating_add(n);
         sb.mount().counters().deletes.add(n);
+        activity.deletes.add(n);
         sb.mount().tidy().note(n);
         if n != 0 {
             changed(inode, tid)?;

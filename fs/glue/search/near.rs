@@ -38,6 +38,10 @@ pub(super) struct Seeker {
     memory: QueryMemory,
     buf: KVVec<u8>,
     effort: Effort,
+    /// Partitions that were looked at.
+    pub(super) looked: u64,
+    /// How often a search began anew because the tree changed under it.
+    pub(super) restarts: u64,
 }
 
 impl Seeker {
@@ -52,6 +56,8 @@ impl Seeker {
             memory: QueryMemory::new(index, effort.probes, effort.wanted)?,
             buf: request::buffer(bytes)?,
             effort,
+            looked: 0,
+            restarts: 0,
         })
     }
 
@@ -121,10 +127,15 @@ impl Seeker {
                             .compare(&batch, &prepared, one, &mut |r| Ok(conditions.admits(r)))?;
                     }
                 }
-                Step::Done => return Ok(Some(top)),
+                Step::Done => {
+                    self.looked = self.looked.saturating_add(search.seen());
+                    return Ok(Some(top));
+                }
                 Step::Changed => {
                     attempt = u32::saturating_add(attempt, 1);
+                    self.restarts = self.restarts.saturating_add(1);
                     if attempt >= ATTEMPTS {
+                        self.looked = self.looked.saturating_add(search.seen());
                         return Ok(None);
                     }
                     steps = steps.saturating_mul(2);

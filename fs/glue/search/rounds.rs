@@ -75,6 +75,10 @@ pub(super) struct Rounds<'a> {
     comparer: Comparer,
     pub(super) visible: Visible<'a>,
     pub(super) results: Results,
+    /// Partitions of the search tree that were looked at.
+    pub(super) looked: u64,
+    /// How often a search of the tree began anew.
+    pub(super) restarts: u64,
 }
 
 impl<'a> Rounds<'a> {
@@ -108,6 +112,8 @@ impl<'a> Rounds<'a> {
                 seen: Table::new(usize::MAX)?,
                 turn: 0,
             },
+            looked: 0,
+            restarts: 0,
         })
     }
 
@@ -178,6 +184,8 @@ impl<'a> Rounds<'a> {
                     )?;
                 }
             }
+            self.looked = self.looked.saturating_add(seeker.looked);
+            self.restarts = self.restarts.saturating_add(seeker.restarts);
             if self.results.progress.iter().all(|p| p.complete) {
                 return Ok(false);
             }

@@ -5,7 +5,7 @@
 //! Nothing is lost if it never runs: trees only take more space then, and searches look at emptier partitions. So it gives way to everything: to a freeze,
 //! a remount, an unmount, an error that stops the mount; what it had in mind is forgotten with the mount.
 
-use super::TreeMemory;
+use super::{partitions, TreeMemory};
 use crate::glue::blocks::Reader;
 use crate::glue::error::is_stopped;
 use crate::glue::inode::transact;
@@ -151,15 +151,21 @@ fn next_index(sb: &SuperBlock<VexFs>, at: &Position) -> Result<Option<Index>, Fa
 fn go_through(sb: &SuperBlock<VexFs>, index: &Index, at: &mut Position) -> Result<(), Failure> {
     let id = index.id;
     let mut memory = TreeMemory::for_dividing(index)?;
+    let activity = sb.mount().activities().of(id).map_err(Failure::Kernel)?;
     for _ in 0..STEPS {
         let credits = |io: &Reader<'_>| tree::tidy_credits(&vector::load(io, id)?);
         let step = transact(sb, INDEX_TABLE, credits, |cx| {
             let mut sweep = at.sweep;
+            let before = partitions(cx, id)?;
             tree::tidy_step(cx, id, &mut sweep, &mut memory.builder())?;
-            Ok(sweep)
+            let after = partitions(cx, id).map_err(Error::late)?;
+            Ok((sweep, before.saturating_sub(after)))
         });
         match step {
-            Ok((sweep, _)) => at.sweep = sweep,
+            Ok(((sweep, freed), _)) => {
+                at.sweep = sweep;
+                activity.dissolutions.add(u64::from(freed));
+            }
             // It was dropped.
             Err(Failure::Clean(Error::NotFound)) => {
                 at.partitions = 0;

@@ -356,6 +356,10 @@ impl Backend for ImageBackend {
         })
     }
 
+    fn activity(&mut self, _: &model::Index) -> Result<Option<model::IndexActivity>> {
+        Ok(None)
+    }
+
     fn stat(&mut self) -> Result<model::Stat> {
         let mut sum = model::Stat {
             source: "image",

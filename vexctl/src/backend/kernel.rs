@@ -15,7 +15,9 @@ use uapi::maintenance::{BUILD_TAKE_DOWN, REASON_SIZE};
 use uapi::record::{PutRecord, DELETE_ALL};
 use uapi::search::Hit;
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
-use uapi::{Delete, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexVerify, Stats};
+use uapi::{
+    Delete, IndexActivity, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexVerify, Stats,
+};
 use vector::{Distance, Isa, Kind};
 
 use super::sys::{self, Name};
@@ -337,6 +339,34 @@ impl Backend for KernelBackend {
 
     fn take_down(&mut self, index: &model::Index) -> Result<Built> {
         self.build(index, BUILD_TAKE_DOWN, &mut 0)
+    }
+
+    fn activity(&mut self, index: &model::Index) -> Result<Option<model::IndexActivity>> {
+        let mut request = IndexActivity {
+            size: size_of::<IndexActivity>() as u32,
+            flags: 0,
+            name: name_field(&index.name)?,
+            queries: 0,
+            distances: 0,
+            partitions: 0,
+            restarts: 0,
+            puts: 0,
+            deletes: 0,
+            divisions: 0,
+            dissolutions: 0,
+            reserved: [0; 8],
+        };
+        sys::plain(self.fd(), &mut request).map_err(of_index)?;
+        Ok(Some(model::IndexActivity {
+            queries: request.queries,
+            distances: request.distances,
+            partitions: request.partitions,
+            restarts: request.restarts,
+            puts: request.puts,
+            deletes: request.deletes,
+            divisions: request.divisions,
+            dissolutions: request.dissolutions,
+        }))
     }
 
     fn stat(&mut self) -> Result<model::Stat> {
