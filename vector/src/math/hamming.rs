@@ -10,8 +10,8 @@ use super::Args;
 /// # Safety
 /// As there.
 pub(super) unsafe fn portable(args: &Args) {
-    // SAFETY: the contract is the same.
-    unsafe { all(args) }
+    // SAFETY: the contract is the same; `all` passes what is readable.
+    unsafe { all(args, |a, b, bytes| differing(a, b, bytes)) }
 }
 
 /// The same, counting by instruction.
@@ -21,14 +21,26 @@ pub(super) unsafe fn portable(args: &Args) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "popcnt")]
 pub(super) unsafe fn popcnt(args: &Args) {
-    // SAFETY: the contract is the same.
-    unsafe { all(args) }
+    // SAFETY: the contract is the same; `all` passes what is readable.
+    unsafe { all(args, |a, b, bytes| differing(a, b, bytes)) }
 }
 
+/// The same, sixteen bytes at a time.
+///
+/// # Safety
+/// As there.
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+pub(super) unsafe fn neon(args: &Args) {
+    // SAFETY: the contract is the same; `all` passes what is readable.
+    unsafe { all(args, |a, b, bytes| differing_neon(a, b, bytes)) }
+}
+
+/// Every query with every vector, by `differing`, which gets two vectors and their number of bytes.
+///
 /// # Safety
 /// As `vexfs_math_distances`.
 #[inline(always)]
-unsafe fn all(args: &Args) {
+unsafe fn all(args: &Args, differing: impl Fn(*const u8, *const u8, usize) -> u32) {
     let bytes = args.dim.div_ceil(8);
     let mut out = args.out;
     for j in 0..args.query_count {
@@ -64,4 +76,24 @@ unsafe fn differing(a: *const u8, b: *const u8, bytes: usize) -> u32 {
         }
     }
     count
+}
+
+/// # Safety
+/// As [`differing`].
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+#[allow(unused_unsafe)] // Intrinsics without pointers are safe since Rust 1.87.
+#[inline(always)]
+unsafe fn differing_neon(a: *const u8, b: *const u8, bytes: usize) -> u32 {
+    use core::arch::aarch64::*;
+    // SAFETY: all offsets are below `bytes`; NEON belongs to the target.
+    unsafe {
+        let mut counts = vdupq_n_u32(0);
+        let mut i = 0;
+        while i + 16 <= bytes {
+            let bits = vcntq_u8(veorq_u8(vld1q_u8(a.add(i)), vld1q_u8(b.add(i))));
+            counts = vpadalq_u16(counts, vpaddlq_u8(bits));
+            i += 16;
+        }
+        vaddvq_u32(counts) + differing(a.add(i), b.add(i), bytes - i)
+    }
 }

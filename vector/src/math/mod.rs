@@ -106,6 +106,8 @@ pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
             return match args.isa {
                 #[cfg(target_arch = "x86_64")]
                 ISA_AVX2..=ISA_AVX512 => hamming::popcnt(args),
+                #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+                ISA_NEON => hamming::neon(args),
                 _ => hamming::portable(args),
             };
         }
@@ -115,7 +117,7 @@ pub unsafe extern "C" fn vexfs_math_distances(args: *const Args) {
             #[cfg(target_arch = "x86_64")]
             ISA_AVX2..=ISA_AVX512 => avx2::distances(args),
             #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-            ISA_NEON if args.element == ELEMENT_F32 => neon::distances(args),
+            ISA_NEON => neon::distances(args),
             _ => portable::distances(args),
         }
     }

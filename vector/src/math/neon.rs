@@ -7,8 +7,9 @@
 
 use core::arch::aarch64::*;
 
+use super::element::{Element, F16, F32, I8};
 use super::finish::finish;
-use super::{Args, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
+use super::{Args, ELEMENT_F16, ELEMENT_I8, LANES, METRIC_COSINE, METRIC_DOT, METRIC_L2};
 
 /// Stored vectors that one tile takes together.
 const TILE: usize = 2;
@@ -29,10 +30,103 @@ type Lanes = [Part; PARTS];
 pub(super) unsafe fn distances(args: &Args) {
     // SAFETY: the contract is the same.
     unsafe {
+        match args.element {
+            ELEMENT_F16 => of::<F16>(args),
+            ELEMENT_I8 => of::<I8>(args),
+            _ => of::<F32>(args),
+        }
+    }
+}
+
+/// Distances of elements of one type.
+///
+/// # Safety
+/// As [`distances`].
+#[inline]
+unsafe fn of<E: Load>(args: &Args) {
+    // SAFETY: the contract is the same.
+    unsafe {
         match args.metric {
-            METRIC_L2 => all::<METRIC_L2>(args),
-            METRIC_COSINE => all::<METRIC_COSINE>(args),
-            _ => all::<METRIC_DOT>(args),
+            METRIC_L2 => all::<E, METRIC_L2>(args),
+            METRIC_COSINE => all::<E, METRIC_COSINE>(args),
+            _ => all::<E, METRIC_DOT>(args),
+        }
+    }
+}
+
+/// Loading of four elements.
+trait Load: Element {
+    /// Four elements as binary32.
+    ///
+    /// # Safety
+    /// `p` must be readable for four elements, without alignment.
+    unsafe fn load(p: *const u8) -> float32x4_t;
+
+    /// The first `count` of four elements, zeros for the others; all four if there are more.
+    /// Reads no others.
+    ///
+    /// # Safety
+    /// `p` must be readable for `count` elements, or for four if that is less.
+    #[inline(always)]
+    unsafe fn load_some(p: *const u8, count: usize) -> float32x4_t {
+        // SAFETY: only elements below `count` are read; the array has four values.
+        unsafe {
+            let mut values = [0.0f32; 4];
+            for (i, v) in values.iter_mut().enumerate() {
+                if i < count {
+                    *v = Self::value(p.add(i * Self::SIZE));
+                }
+            }
+            vld1q_f32(values.as_ptr())
+        }
+    }
+}
+
+impl Load for F32 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> float32x4_t {
+        // SAFETY: by the caller: four elements are 16 bytes, and no alignment is asked for.
+        unsafe { vreinterpretq_f32_u8(vld1q_u8(p)) }
+    }
+}
+
+impl Load for F16 {
+    // The instruction that converts is not to be had in Rust 1.85: the same in integers.
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> float32x4_t {
+        // SAFETY: by the caller: four elements are 8 bytes.
+        unsafe {
+            let bits = vmovl_u16(vreinterpret_u16_u8(vld1_u8(p)));
+            let sign = vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)));
+            let magnitude = vandq_u32(bits, vdupq_n_u32(0x7fff));
+            let moved = vshlq_n_u32::<13>(magnitude);
+            // Zero and subnormals: multiples of the smallest.
+            let small = vmulq_f32(
+                vcvtq_f32_u32(magnitude),
+                vdupq_n_f32(1.0 / (1u32 << 24) as f32),
+            );
+            let normal = vaddq_u32(moved, vdupq_n_u32(112 << 23));
+            // Infinity stays, and what is no number becomes a quiet one.
+            let quiet = vcgtq_u32(magnitude, vdupq_n_u32(0x7c00));
+            let quiet = vandq_u32(quiet, vdupq_n_u32(1 << 22));
+            let special = vorrq_u32(vaddq_u32(moved, vdupq_n_u32(224 << 23)), quiet);
+            let is_small = vcltq_u32(magnitude, vdupq_n_u32(0x400));
+            let is_special = vcgeq_u32(magnitude, vdupq_n_u32(0x7c00));
+            let r = vbslq_u32(is_small, vreinterpretq_u32_f32(small), normal);
+            let r = vbslq_u32(is_special, special, r);
+            vreinterpretq_f32_u32(vorrq_u32(r, sign))
+        }
+    }
+}
+
+impl Load for I8 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> float32x4_t {
+        // SAFETY: by the caller: four elements are 4 bytes.
+        unsafe {
+            let four = u64::from(p.cast::<u32>().read_unaligned());
+            let wide = vmovl_s8(vreinterpret_s8_u64(vcreate_u64(four)));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)))
         }
     }
 }
@@ -42,7 +136,7 @@ pub(super) unsafe fn distances(args: &Args) {
 /// # Safety
 /// As [`distances`].
 #[inline]
-unsafe fn all<const METRIC: u32>(args: &Args) {
+unsafe fn all<E: Load, const METRIC: u32>(args: &Args) {
     let mut first = 0;
     while first < args.vector_count {
         let whole = args.vector_count - first >= TILE;
@@ -52,7 +146,7 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
             unsafe {
                 // Cosine needs twice the accumulators, and there are 32 registers.
                 if whole && METRIC != METRIC_COSINE {
-                    tile::<METRIC, TILE>(args, j, first);
+                    tile::<E, METRIC, TILE>(args, j, first);
                 } else {
                     let end = if whole {
                         first + TILE
@@ -60,7 +154,7 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
                         args.vector_count
                     };
                     for i in first..end {
-                        tile::<METRIC, 1>(args, j, i);
+                        tile::<E, METRIC, 1>(args, j, i);
                     }
                 }
             }
@@ -74,12 +168,12 @@ unsafe fn all<const METRIC: u32>(args: &Args) {
 /// # Safety
 /// As [`distances`]; the query and the vectors must exist.
 #[inline]
-unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
+unsafe fn tile<E: Load, const METRIC: u32, const N: usize>(args: &Args, j: usize, first: usize) {
     // SAFETY: all pointers stay within the arrays that `args` describes: query
     // `j`, vectors `first..first + N`, elements `i..i + LANES` below `dim` in the
     // loop and what is left below `dim` after it, out row `j`.
     unsafe {
-        let q = args.queries.add(j * args.query_stride).cast::<f32>();
+        let q = args.queries.add(j * args.query_stride);
         let x = args.vectors.add(first * args.vector_stride);
         let mut sums = [[[vdupq_n_f64(0.0); 2]; PARTS]; N];
         let mut norms = [[[vdupq_n_f64(0.0); 2]; PARTS]; N];
@@ -87,10 +181,10 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
         while i + LANES <= args.dim {
             for part in 0..PARTS {
                 let at = i + 4 * part;
-                let q = widen(vld1q_f32(q.add(at)));
+                let q = widen(E::load(q.add(at * E::SIZE)));
                 for n in 0..N {
-                    let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
-                    let x = widen(vld1q_f32(x));
+                    let x = x.add(n * args.vector_stride + at * E::SIZE);
+                    let x = widen(E::load(x));
                     step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
                 }
             }
@@ -100,10 +194,10 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
             for part in 0..PARTS {
                 let at = i + 4 * part;
                 if at < args.dim {
-                    let q = widen(first_of_four(q.add(at), args.dim - at));
+                    let q = widen(E::load_some(q.add(at * E::SIZE), args.dim - at));
                     for n in 0..N {
-                        let x = x.add(n * args.vector_stride).cast::<f32>().add(at);
-                        let x = widen(first_of_four(x, args.dim - at));
+                        let x = x.add(n * args.vector_stride + at * E::SIZE);
+                        let x = widen(E::load_some(x, args.dim - at));
                         step::<METRIC>(&mut sums[n][part], &mut norms[n][part], x, q);
                     }
                 }
@@ -123,32 +217,6 @@ unsafe fn tile<const METRIC: u32, const N: usize>(args: &Args, j: usize, first: 
             };
             *out.add(n) = finish(METRIC, reduce(sums[n]), xx, qq);
         }
-    }
-}
-
-/// The first `count` of four elements, zero for the others; all four if there are more.
-/// Reads no others.
-///
-/// # Safety
-/// `p` must be readable for `count` binary32 values, or for four if that is less.
-#[inline(always)]
-unsafe fn first_of_four(p: *const f32, count: usize) -> float32x4_t {
-    // SAFETY: only elements below `count` are read.
-    unsafe {
-        if count >= 4 {
-            return vld1q_f32(p);
-        }
-        let mut v = vdupq_n_f32(0.0);
-        if count > 0 {
-            v = vld1q_lane_f32::<0>(p, v);
-        }
-        if count > 1 {
-            v = vld1q_lane_f32::<1>(p.add(1), v);
-        }
-        if count > 2 {
-            v = vld1q_lane_f32::<2>(p.add(2), v);
-        }
-        v
     }
 }
 

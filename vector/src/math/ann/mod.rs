@@ -8,7 +8,7 @@
 //! | `mod` | the interface: entry points, choice of the path |
 //! | `args` | the argument blocks, shared with the caller in the kernel |
 //! | `lanes` | sixteen binary32 lanes: the operations, and in plain Rust |
-//! | `portable`, `avx2`, `avx512` | lanes and scans of codes, for each instruction set |
+//! | `portable`, `avx2`, `avx512`, `neon` | lanes and scans of codes, for each instruction set |
 //! | `units` | walking the units of a partition |
 //! | `rotate` | the random rotation |
 //! | `encode` | from a vector to its code |
@@ -34,10 +34,14 @@ mod units;
 mod avx2;
 #[cfg(all(target_arch = "x86_64", vector_avx512))]
 mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 
 pub use args::*;
 
 use super::Aligned;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+use super::ISA_NEON;
 #[cfg(target_arch = "x86_64")]
 use super::{ISA_AVX2, ISA_AVX512};
 use lanes::{Lanes, Portable};
@@ -103,6 +107,9 @@ macro_rules! kernel {
                     ISA_AVX512 => $avx512(args),
                     #[cfg(target_arch = "x86_64")]
                     ISA_AVX2..=ISA_AVX512 => $avx2(args),
+                    // No function of its own: the whole target has NEON.
+                    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+                    ISA_NEON => $module::$function::<neon::Neon>(args),
                     _ => $module::$function::<Portable>(args),
                 }
             }
