@@ -162,7 +162,7 @@ def while_memory_is_dropped(fs, here):
     threads = [until_the_end(write), until_the_end(lambda: drop(3))]
     for thread in threads:
         thread.start()
-    for _ in range(60):
+    for _ in range(20):
         found = labels(here, "dropped", queries, 10, probes=40)
         same = sum(len(set(a) & set(b)) for a, b in zip(found, expected))
         if same < len(queries) * 10 * 0.98 or not all(row < ROWS for hits in found for row in hits):
@@ -190,8 +190,9 @@ def within_a_limit(fs, here):
         Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory", encoding="ascii")
         group = Path("/sys/fs/cgroup/vexfs-memory")
         group.mkdir(exist_ok=True)
-    rows = rows_of(5, 40_000)
-    queries = rows[::500]
+    rows = rows_of(5, 12_000)
+    apart = 500
+    queries = rows[::apart]
     vexabi.index_create(here, "limit", DIM)
     store(here, "limit", rows)
     fs.cycle()
@@ -204,8 +205,8 @@ def within_a_limit(fs, here):
             (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
         found = []
         for query in queries:
-            found += labels(here, "limit", query[None], 1000, probes=200)
-        wrong = sum(hits[0] != row for hits, row in zip(found, range(0, len(rows), 500)))
+            found += labels(here, "limit", query[None], 500, probes=60)
+        wrong = sum(hits[0] != row for hits, row in zip(found, range(0, len(rows), apart)))
         expect_equal(wrong, 0, "queries that did not find themselves")
         return int((group / "memory.peak").read_text("ascii")) // KB if group else 0
 
