@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import vexabi
-from guest import Suite, end_of, expect, expect_equal, start_process
+from guest import Skip, Suite, end_of, expect, expect_equal, start_process
 
 DIM = 256
 ROWS = 6000
@@ -184,12 +184,10 @@ def within_a_limit(fs, here):
     """Who may have less memory than the index is large searches all of it: what is kept counts as his, and is dropped for him."""
     controllers = Path("/sys/fs/cgroup/cgroup.controllers")
     if not controllers.exists() or "memory" not in controllers.read_text("ascii").split():
-        suite.note("no control group that limits memory here: searched without one")
-        group = None
-    else:
-        Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory", encoding="ascii")
-        group = Path("/sys/fs/cgroup/vexfs-memory")
-        group.mkdir(exist_ok=True)
+        raise Skip("no control group that limits memory is mounted here")
+    Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory", encoding="ascii")
+    group = Path("/sys/fs/cgroup/vexfs-memory")
+    group.mkdir(exist_ok=True)
     rows = rows_of(5, 12_000)
     apart = 500
     queries = rows[::apart]
@@ -200,23 +198,21 @@ def within_a_limit(fs, here):
     size = len(rows) * DIM * 4
 
     def search():
-        if group:
-            (group / "memory.max").write_text(str(size // 2), encoding="ascii")
-            (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+        (group / "memory.max").write_text(str(size // 2), encoding="ascii")
+        (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
         found = []
         for query in queries:
             found += labels(here, "limit", query[None], 500, probes=60)
         wrong = sum(hits[0] != row for hits, row in zip(found, range(0, len(rows), apart)))
         expect_equal(wrong, 0, "queries that did not find themselves")
-        return int((group / "memory.peak").read_text("ascii")) // KB if group else 0
+        return int((group / "memory.peak").read_text("ascii")) // KB
 
     good, said = end_of(start_process(search))
     expect(good, f"searching within {size // 2 // KB} KiB: {said}")
-    if group:
-        suite.note(f"index of {size // KB} KiB, limit {size // 2 // KB} KiB, peak {said} KiB")
-        events = (group / "memory.events").read_text("ascii").split()
-        expect_equal(events[events.index("oom_kill") + 1], "0", "processes killed")
-        group.rmdir()
+    suite.note(f"index of {size // KB} KiB, limit {size // 2 // KB} KiB, peak {said} KiB")
+    events = (group / "memory.events").read_text("ascii").split()
+    expect_equal(events[events.index("oom_kill") + 1], "0", "processes killed")
+    group.rmdir()
     vexabi.index_drop(here, "limit")
 
 

@@ -146,6 +146,9 @@ pub enum Effort {
     Recall(u32),
 }
 
+/// Steps of upkeep between two looks at how far it got.
+const STEPS: u32 = 64;
+
 /// A part of verifying an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {

@@ -2,7 +2,7 @@
 //! Completing a search tree that misses records, and taking one down, beside puts and deletes.
 
 use crate::memory::Memory;
-use crate::tree::{recall, Clusters};
+use crate::tree::{fragmented, recall, Clusters};
 use crate::world::World;
 use engine::vector::tree::{
     self, complete_credits, complete_step, is_complete, take_down_credits, take_down_step,
@@ -169,17 +169,7 @@ fn a_rebuild_goes_beside_changes() {
 /// Without a run of blocks for a partition nothing can be entered; once there is one, everything can.
 #[test]
 fn a_fragmented_disk_is_mended() {
-    let mut w = World::with_tree(1024 + 2000, 1);
-    let id = w.create("frag", 1000).unwrap();
-    let mut taken = Vec::new();
-    while let Ok((start, len)) = w.fs.with(|cx| engine::space::alloc(cx, 0, 1, 8)) {
-        taken.push((start, len));
-    }
-    for (start, len) in &taken {
-        if *len == 8 {
-            w.fs.with(|cx| engine::space::free(cx, *start, 6)).unwrap();
-        }
-    }
+    let (mut w, id, taken) = fragmented();
     let mut clusters = Clusters::new(1000, 5, 1);
     for label in 0..150 {
         w.put(w.inos[0], id, label, 0, &clusters.next()).unwrap();

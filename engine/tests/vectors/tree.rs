@@ -364,9 +364,9 @@ fn candidates_are_bounded() {
     }
 }
 
-/// A record is put although there is no run of blocks for a partition; only the tree does not know it.
-#[test]
-fn a_fragmented_disk_has_records_without_entries() {
+/// A device whose longest runs of free blocks are of six, too short for a partition of the index on it, and the runs of up to eight that were taken; those of eight
+/// lack their first six.
+pub fn fragmented() -> (World, u32, Vec<(u64, u32)>) {
     let mut w = World::with_tree(1024 + 2000, 1);
     let id = w.create("frag", 1000).unwrap();
     let mut taken = Vec::new();
@@ -378,6 +378,13 @@ fn a_fragmented_disk_has_records_without_entries() {
             w.fs.with(|cx| engine::space::free(cx, *start, 6)).unwrap();
         }
     }
+    (w, id, taken)
+}
+
+/// A record is put although there is no run of blocks for a partition; only the tree does not know it.
+#[test]
+fn a_fragmented_disk_has_records_without_entries() {
+    let (mut w, id, _) = fragmented();
     let mut clusters = Clusters::new(1000, 5, 1);
     for label in 0..50 {
         w.put(w.inos[0], id, label, 0, &clusters.next()).unwrap();

@@ -20,11 +20,8 @@ use vector::{Candidate, Distance, Kind, Metric, TopK, Userspace};
 
 use super::compare::Comparison;
 use super::conditions::Conditions;
-use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified};
+use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified, STEPS};
 use crate::model::{self, printable};
-
-/// Steps of upkeep between two looks at how far it got.
-const STEPS: u32 = 64;
 
 /// A path in an image, open.
 pub struct ImageBackend {

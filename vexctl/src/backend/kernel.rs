@@ -19,14 +19,11 @@ use uapi::{Delete, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexVerify, S
 use vector::{Distance, Isa, Kind};
 
 use super::sys::{self, Name};
-use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified};
+use super::{Access, Backend, Built, FileRecords, NewIndex, NewRecord, Queries, Verified, STEPS};
 use crate::model::{self, printable};
 
 /// Indexes listed in one request.
 const LIST: usize = 64;
-
-/// Steps of upkeep between two looks at how far it got.
-const STEPS: u32 = 64;
 
 /// Bytes of paths that the first request of a search has room for: so many for each
 /// hit, within bounds. If they do not suffice, the answer says what does.
