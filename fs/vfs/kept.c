@@ -17,7 +17,11 @@
 
 #include "helpers.h"
 
-/* The slab of chunks of all mounts of a type. */
+/*
+ * The slab of chunks of all mounts of a type. It has no constructor, which would keep it
+ * from being merged with another of the same size; merged, its name in /sys/kernel/slab
+ * would be a link that stays when the module is gone (mm/slub.c, sysfs_slab_alias).
+ */
 struct kmem_cache *rvfs_kept_cache(const char *type)
 {
 	char *name = kasprintf(GFP_KERNEL, "%s_kept", type);
@@ -26,8 +30,8 @@ struct kmem_cache *rvfs_kept_cache(const char *type)
 	if (!name)
 		return NULL;
 	cache = kmem_cache_create(name, sizeof(struct rvfs_kept_chunk), 0,
-				  SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT | SLAB_HWCACHE_ALIGN,
-				  NULL);
+				  SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT | SLAB_HWCACHE_ALIGN |
+				  SLAB_NO_MERGE, NULL);
 	kfree(name);
 	return cache;
 }
