@@ -2,7 +2,7 @@
 # What people type. The work is done by cargo, by Kbuild (fs/Kbuild), and by
 # `cargo xtask` (test_env/), which prepares kernels and guests as needed.
 
-.PHONY: all tools module test test-arm64 test-dkms test-debug bench-kernel bench-ann nightly matrix demo shell check clean help toolchain \
+.PHONY: all tools module test test-arm64 test-dkms test-debug bench-kernel bench-ann bench-growth nightly matrix demo shell check clean help toolchain \
 	install install-tools install-module install-dkms uninstall \
 	xfstests pjdfstest ltp test-stress packer
 .DEFAULT_GOAL := all
@@ -41,6 +41,10 @@ bench-kernel: toolchain ## The native-speed kernel to measure with, and a small 
 bench-ann: toolchain ## Recall and speed beside other libraries: SETS=, PEERS=, DATA=folder, OPTIONS=--help
 	$(or $(PYTHON),python3) bench/ann/bench.py $(if $(DATA),--data "$(DATA)") $(if $(SETS),--sets "$(SETS)") \
 		$(if $(PEERS),--peers "$(PEERS)") $(OPTIONS)
+
+bench-growth: toolchain ## What searching and putting cost with 10,000, 100,000 and 1,000,000 vectors: DIM=, OPTIONS=--help
+	$(or $(PYTHON),python3) bench/ann/bench.py --alone --peers vexfs-tree --output $(or $(VEXFS_BUILD),build)/bench-growth \
+		--sets "$(foreach rows,10k 100k 1m,gen$(rows)-$(or $(DIM),128))" $(OPTIONS)
 
 # XFSTESTS=, PJDFSTEST= and LTP= as below; what is not given is not run.
 nightly: toolchain ## Every target that checks or tests, whatever fails; a table at the end (STEPS= for some)

@@ -45,15 +45,16 @@ def arguments() -> argparse.Namespace:
     add("--reuse", action="store_true", help="take indexes of libraries from the last run, if they are there")
     add("--keep", action="store_true", help="leave the indexes for --reuse")
     add("--output", type=Path, help="folder of the results; default: build/bench-ann")
+    add("--alone", action="store_true", help=f"leave out {registry.REFERENCE} where --peers does not name it")
     add("--list", action="store_true", help="list sets and peers")
     return parser.parse_args()
 
 
-def chosen_peers(wanted: str) -> list[str]:
-    """The peers that are named, and the one that ratios refer to."""
+def chosen_peers(wanted: str, alone: bool) -> list[str]:
+    """The peers that are named, and the one that ratios refer to, unless `alone`."""
     if not wanted:
         return list(registry.PEERS)
-    chosen = {registry.REFERENCE}
+    chosen = set() if alone else {registry.REFERENCE}
     for part in wanted.replace(",", " ").split():
         matching = [name for name in registry.PEERS if name == part] or [
             name for name in registry.PEERS if name.startswith(part)
@@ -67,7 +68,7 @@ def chosen_peers(wanted: str) -> list[str]:
 def main() -> int:
     """Makes the environment, or measures in it."""
     options = arguments()
-    peers = chosen_peers(options.peers)
+    peers = chosen_peers(options.peers, options.alone)
     if _INSIDE not in os.environ:
         packages = sorted({entry.package for name in peers if (entry := registry.PEERS[name]).package is not None})
         try:
@@ -88,6 +89,7 @@ def measure(options: argparse.Namespace, peers: list[str], failed: dict[str, str
     """Measures all sets and writes the results."""
     import datasets
     import formats
+    import generator
     import measure as measuring
     import report
     import truth
@@ -136,6 +138,7 @@ def measure(options: argparse.Namespace, peers: list[str], failed: dict[str, str
         run = measuring.Measurement(plan, data, work / name, _say)
         run.run(usable)
         for result in run.results.values():
+            result |= {"rows": data.rows, "dim": data.dim, "made_up": generator.parse(name) is not None}
             if "disk_bytes" in result:
                 result["bytes_per_vector"] = result["disk_bytes"] / data.rows
             bad = bad or "error" in result
@@ -148,6 +151,9 @@ def measure(options: argparse.Namespace, peers: list[str], failed: dict[str, str
     if not results:
         return 2
     text = f"{report.rates(results, options.clock)}\n\n{report.measures(results, options.clock)}\n"
+    growth = report.growth(results, options.clock)
+    if growth is not None:
+        text += f"\n{growth}\n"
     (output / "tables.txt").write_text(text, encoding="utf-8")
     print(f"\n{text}\n{output}: results.json, tables.txt and a picture of each set")
     share = report.share(results)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is made of the results: two tables, a JSON file with everything, and a picture of the curves of each set."""
+"""What is made of the results: two tables, and a third of sets that differ in their number of rows alone; a JSON file with
+everything; and a picture of the curves of each set."""
 
 from __future__ import annotations
 
@@ -85,6 +86,44 @@ def measures(results: list[Result], clock: str) -> str:
             row.append(_number(changes[name][rate], 0) if changes.get(name) else _absent(result))
         rows.append(row)
     return table(rows)
+
+
+def growth(results: list[Result], clock: str) -> str | None:
+    """The table of what grows with the number of rows, of made-up sets that differ in nothing else; None without such.
+    A put is one of those that built the index, durable; each cost is also shown as a multiple of the smallest set's."""
+    rows = [["dim", "peer", "rows", "put us", "times", "query us", "times", "recall", "resident MB", "bytes/vector"]]
+    smallest: dict[tuple[int, str], Result] = {}
+    count: dict[tuple[int, str], int] = {}
+    for result in sorted(results, key=lambda result: result.get("rows", 0)):
+        if not result.get("made_up") or "curve" not in result:
+            continue
+        key = (result["dim"], result["peer"])
+        first = smallest.setdefault(key, result)
+        count[key] = count.get(key, 0) + 1
+        row = [str(result["dim"]), result["peer"], f"{result['rows']:,}"]
+        for cost in (_put_cost, _query_cost):
+            mine, least = cost(result, clock), cost(first, clock)
+            row.append(_number(mine, 1))
+            row.append("-" if mine is None or least is None else f"{mine / least:.2f}")
+        found = at(result, TARGETS[0], clock)
+        row.append("not reached" if found is None else f"{found.recall:.3f}")
+        resident = result.get("load", {}).get("resident_bytes")
+        row.append(_number(None if resident is None else resident * 1e-6, 1))
+        row.append(_number(result.get("bytes_per_vector"), 0))
+        rows.append(row)
+    return table(rows) if max(count.values(), default=0) > 1 else None
+
+
+def _put_cost(result: Result, clock: str) -> float | None:
+    """Microseconds a row of building, and of saving where that is apart."""
+    build = result["build"]
+    seconds = build["seconds" if clock == "wall" else "cpu_seconds"] + build["save_seconds"]
+    return 1e6 * seconds / result["rows"]
+
+
+def _query_cost(result: Result, clock: str) -> float | None:
+    found = at(result, TARGETS[0], clock)
+    return None if found is None else 1e6 / found.qps
 
 
 def _number(value: float | None, digits: int) -> str:
