@@ -5,6 +5,7 @@
 use crate::Error;
 use core::ops::{Deref, DerefMut};
 use layout::block::{read_header, BlockKind};
+use layout::bytes::put;
 use layout::partition::MAX_PARTITION_BLOCKS;
 use layout::superblock::Super;
 use layout::Block;
@@ -32,11 +33,44 @@ pub trait ReadBlocks {
     /// Errors: those of [`ReadBlocks::read`]; [`Error::Corrupt`] if a block names another owner. Then `run` is of no use.
     fn read_run(&self, wanted: Extent, run: &mut Self::Run) -> Result<(), Error>;
 
+    /// Copies bytes of slots, which lie behind each other in blocks of kind [`BlockKind::Slots`], from byte `at` of block `block` on. As if the blocks were
+    /// read; an implementation may read only these bytes, past the memory that it keeps blocks in. `all` says how many bytes there are that are as likely to be
+    /// wanted: what keeping them costs, if all are wanted some time.
+    ///
+    /// Errors: those of [`ReadBlocks::read`].
+    fn copy_slots(&self, block: u64, at: usize, out: &mut [u8], _all: u64) -> Result<(), Error> {
+        copy_slots(self, block, at, out)
+    }
+
     /// A hint that these blocks will be read soon; may do nothing.
     fn prefetch(&self, _start: u64, _len: u32) {}
 
     /// CRC-32 as [`layout::Crc32`], with the fastest code at hand.
     fn crc32(&self) -> layout::Crc32;
+}
+
+/// [`ReadBlocks::copy_slots`] by reading the blocks.
+///
+/// Errors: as there.
+pub fn copy_slots<R: ReadBlocks + ?Sized>(
+    io: &R,
+    block: u64,
+    at: usize,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let (mut block, mut at, mut rest) = (block, at, out);
+    while !rest.is_empty() {
+        let data = io.read(block, BlockKind::Slots)?;
+        let bytes = data.get(at..).unwrap_or(&[]);
+        let n = bytes.len().min(rest.len());
+        let outside = Error::Internal("slot piece outside its block");
+        let (Some((now, later)), true) = (rest.split_at_mut_checked(n), n != 0) else {
+            return Err(outside);
+        };
+        put(now, 0, bytes.get(..n).unwrap_or(&[])).ok_or(outside)?;
+        (block, at, rest) = (block.saturating_add(1), 0, later);
+    }
+    Ok(())
 }
 
 /// Blocks that follow each other.

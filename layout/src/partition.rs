@@ -460,7 +460,8 @@ impl Header {
         if h.parent >= MAX_BLOCKS {
             return Err(Invalid("parent of a partition outside the filesystem"));
         }
-        if zero != 0 || unit.iter().skip(16).any(|b| *b != 0) {
+        let rest = unit.get(16..).ok_or(short)?;
+        if zero != 0 || rest.iter().fold(0, |all, b| all | b) != 0 {
             return Err(Invalid("reserved bytes of a partition header not zero"));
         }
         Ok(h)

@@ -256,6 +256,22 @@ impl Segment {
             .saturating_add(at / BLOCK_SIZE as u64)
     }
 
+    /// Copies slot `slot` whole to `out`, unchecked. `all` as in [`ReadBlocks::copy_slots`].
+    pub(crate) fn copy_slot<R: ReadBlocks>(
+        &self,
+        io: &R,
+        slot: u32,
+        out: &mut [u8],
+        all: u64,
+    ) -> Result<()> {
+        let range = self.range(slot)?;
+        let at = (range.start % BLOCK_SIZE as u64) as usize;
+        let out = out
+            .get_mut(..self.slot_size)
+            .ok_or(Error::Internal("buffer shorter than a slot"))?;
+        io.copy_slots(self.block(range.start), at, out, all)
+    }
+
     /// The block that holds the location of slot `slot`.
     pub(crate) fn location_block(&self, slot: u32) -> u64 {
         self.at
@@ -372,7 +388,7 @@ impl<'a, R: ReadBlocks> SlotReader<'a, R> {
     }
 
     /// Fills `out` with the bytes from `at` of slot `slot` on, unchecked.
-    pub(crate) fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
+    fn copy(&mut self, slot: u32, at: usize, out: &mut [u8]) -> Result<()> {
         let mut done = 0usize;
         self.pieces(slot, at, at.saturating_add(out.len()), |bytes| {
             put(out, done, bytes)?;

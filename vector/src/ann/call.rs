@@ -130,7 +130,7 @@ impl Fpu {
             next: pointers(next),
             next_units: next_blocks.saturating_mul(UNITS),
             entry: noted.entry.as_mut_ptr(),
-            upper: noted.upper.as_mut_ptr(),
+            upper: noted.upper.as_mut_ptr().cast(),
             first: noted.first.as_mut_ptr().cast(),
         };
         // SAFETY: the units of the packs lie in blocks that are present, by the only

@@ -29,8 +29,10 @@ impl QueryMemory<'_> {
     }
 }
 
-/// How often [`Noted::limit`] halves the range of the bounds.
-const HALVINGS: u32 = 10;
+/// [`Noted::limit`] counts bounds in up to two to the power of this ranges: at least half as many.
+const RANGE_BITS: u32 = 7;
+// No count is greater than a byte's: the entries of a partition are fewer.
+const _: () = assert!(MAX_ENTRIES < 256);
 
 /// A query, ready to look at partitions.
 ///
@@ -80,21 +82,38 @@ impl Centroid {
 #[derive(Debug)]
 pub struct Noted {
     pub(super) count: usize,
-    pub(super) entry: [u16; MAX_ENTRIES],
-    pub(super) upper: [u32; MAX_ENTRIES],
-    pub(super) first: [u32; MAX_ENTRIES],
-    pub(super) key: [u32; MAX_ENTRIES],
+    pub(super) entry: [u16; ROOM],
+    /// Upper bounds of the first look, as bits.
+    pub(super) upper: [u32; ROOM],
+    pub(super) first: [u32; ROOM],
+    pub(super) key: [u32; ROOM],
+}
+
+/// The kernel stores sixteen at a time.
+const ROOM: usize = MAX_ENTRIES + 16;
+
+/// The key of a binary32 that is given as its bits: an integer of the same order, as the kernels make it. What is no number becomes the greatest.
+const fn key(bits: u32) -> u32 {
+    const SIGN: u32 = 1 << 31;
+    const INFINITY: u32 = 0xff << 23;
+    if bits & !SIGN > INFINITY {
+        u32::MAX
+    } else if bits & SIGN != 0 {
+        !bits
+    } else {
+        bits | SIGN
+    }
 }
 
 impl Noted {
-    /// None. 2.7 KB: not for a kernel's stack.
+    /// None. 2.9 KB: not for a kernel's stack.
     pub const fn new() -> Noted {
         Noted {
             count: 0,
-            entry: [0; MAX_ENTRIES],
-            upper: [0; MAX_ENTRIES],
-            first: [0; MAX_ENTRIES],
-            key: [0; MAX_ENTRIES],
+            entry: [0; ROOM],
+            upper: [0; ROOM],
+            first: [0; ROOM],
+            key: [0; ROOM],
         }
     }
 
@@ -114,25 +133,37 @@ impl Noted {
     }
 
     /// A value that at least `wanted` upper bounds of the entries noted do not exceed, and hardly more: a limit for the second look. [`super::NO_LIMIT`]
-    /// if there are fewer. Bounds hold but for a small probability.
-    pub fn limit(&self, wanted: usize) -> u32 {
-        let uppers = self.upper.get(..self.count).unwrap_or(&[]);
+    /// if there are fewer. Bounds hold but for a small probability. Before the entries are refined.
+    pub fn limit(&mut self, wanted: usize) -> u32 {
+        // The place of what the second look will find.
+        let uppers = self.key.get_mut(..self.count).unwrap_or(&mut []);
         if wanted == 0 || uppers.len() < wanted {
             return super::NO_LIMIT;
         }
-        // Halving: more than `wanted` do not exceed `high`, and fewer do not exceed `low`.
         let (mut low, mut high) = (u32::MAX, 0);
-        for upper in uppers {
-            low = low.min(*upper);
-            high = high.max(*upper);
+        for (upper, bits) in uppers.iter_mut().zip(&self.upper) {
+            let key = key(*bits);
+            (low, high) = (low.min(key), high.max(key));
+            *upper = key;
         }
-        for _ in 0..HALVINGS {
-            let middle = low.saturating_add(high.saturating_sub(low) / 2);
-            let below: u32 = uppers.iter().map(|u| u32::from(*u <= middle)).sum();
-            if below as usize >= wanted {
-                high = middle;
-            } else {
-                low = middle;
+        // How many lie in each of equal ranges from the lowest on: as many ranges as there are bits above those that are shifted out.
+        let bits = u32::BITS.saturating_sub(high.saturating_sub(low).leading_zeros());
+        let shift = bits.saturating_sub(RANGE_BITS);
+        let mut counts = [0u8; 1 << RANGE_BITS];
+        for upper in uppers.iter() {
+            let range = upper.saturating_sub(low).checked_shr(shift).unwrap_or(0);
+            if let Some(count) = counts.get_mut(range as usize) {
+                *count = count.saturating_add(1);
+            }
+        }
+        let mut below = 0usize;
+        for (range, count) in counts.iter().enumerate() {
+            below = below.saturating_add(usize::from(*count));
+            if below >= wanted {
+                // The end of the range.
+                let ranges = (range as u32).saturating_add(1);
+                let end = ranges.checked_shl(shift).unwrap_or(u32::MAX);
+                return low.saturating_add(end.saturating_sub(1)).min(high);
             }
         }
         high
@@ -250,9 +281,9 @@ impl Fpu {
     ) -> Result<(), Error> {
         let shape = &query.shape;
         // Those who have all blocks need not be asked for each entry's.
-        let mut entries = noted.entry.iter().take(noted.count);
-        let all = present(blocks, 0, shape.blocks())
-            && entries.all(|entry| usize::from(*entry) < shape.capacity());
+        let entries = noted.entry.iter().take(noted.count);
+        let last = entries.fold(0, |last, entry| last.max(*entry));
+        let all = present(blocks, 0, shape.blocks()) && usize::from(last) < shape.capacity();
         let count = if all { 0 } else { noted.count };
         for entry in noted.entry.iter().take(count) {
             let entry = usize::from(*entry);

@@ -58,7 +58,7 @@ impl Effort {
         Effort {
             probes,
             // Estimates are not exact, and some records are not for everybody.
-            wanted: k.saturating_add(k / 4).saturating_add(2),
+            wanted: k.saturating_add(k / 8).saturating_add(2),
         }
     }
 

@@ -12,20 +12,36 @@ use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::ReadBlocks;
 use crate::vector::scan::Batch;
-use crate::vector::segment::{self, Segment, SlotReader};
+use crate::vector::segment::{self, Segment};
 use ::vector::ann::{Noted, Query, QueryMemory, Rotation, NO_LIMIT};
 use ::vector::Compute;
+use core::cmp::Ordering;
 use layout::partition::{referred_record, Shape};
 use layout::segment::slot_size;
 use layout::vector::Index;
 
 /// Something that was found: a partition to be looked at, or a record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Near {
     /// Estimate of its distance; smaller is nearer.
     pub key: u32,
     /// First block of a partition, or reference of a record.
     pub what: u64,
+}
+
+impl Ord for Near {
+    /// By distance, then by what it is.
+    fn cmp(&self, o: &Near) -> Ordering {
+        // One comparison without branches: this is most of what keeping candidates in order takes.
+        let whole = |n: &Near| u128::from(n.key) << 64 | u128::from(n.what);
+        whole(self).cmp(&whole(o))
+    }
+}
+
+impl PartialOrd for Near {
+    fn partial_cmp(&self, o: &Near) -> Option<Ordering> {
+        Some(self.cmp(o))
+    }
 }
 
 /// Memory of a search; lengths as said, or longer.
@@ -67,10 +83,11 @@ pub enum Fetched<'a> {
     Changed,
 }
 
-/// A list of the nearest.
+/// The nearest of what was offered: a heap with the farthest on top while it grows, then in order.
 ///
 /// # Invariants
-/// The first `len` of `items` ascend; `len <= most <= items.len()`.
+/// `len <= most <= items.len()`. The first `len` of `items` are a heap (none is less than those at twice its place and one or two more), until
+/// [`Nearest::sort`]; they ascend after it.
 #[derive(Debug)]
 struct Nearest<'m> {
     items: &'m mut [Near],
@@ -96,27 +113,69 @@ impl<'m> Nearest<'m> {
 
     /// The smallest key that is of no interest.
     fn limit(&self) -> u32 {
-        match self.len.checked_sub(1).and_then(|n| self.items.get(n)) {
-            Some(last) if self.len == self.most => last.key,
+        match self.items.first() {
+            Some(farthest) if self.len == self.most && self.len != 0 => farthest.key,
             _ => NO_LIMIT,
         }
     }
 
     /// Takes something in, if it is near enough.
     fn offer(&mut self, new: Near) {
-        if self.len == self.most {
-            match self.len.checked_sub(1).and_then(|n| self.items.get(n)) {
-                // The last one makes place.
-                Some(last) if new < *last => self.len = self.len.saturating_sub(1),
-                _ => return,
-            }
+        if self.len < self.most {
+            self.len = self.len.saturating_add(1);
+            self.rise(new);
+        } else if self.get(0).is_some_and(|farthest| new < farthest) {
+            // The farthest makes place.
+            self.sink(self.len, new);
         }
-        let list = self.items.get(..self.len).unwrap_or(&[]);
-        let at = list.partition_point(|n| *n <= new);
-        self.len = self.len.saturating_add(1);
-        let mut moved = new;
-        for place in self.items.get_mut(at..self.len).unwrap_or_default() {
-            core::mem::swap(place, &mut moved);
+    }
+
+    /// Puts `new` at the last place, or above it.
+    fn rise(&mut self, new: Near) {
+        let mut hole = self.len.saturating_sub(1);
+        while let Some(up) = hole.checked_sub(1).map(|n| n / 2) {
+            match self.items.get(up).copied() {
+                Some(above) if above < new => self.set(hole, above),
+                _ => break,
+            }
+            hole = up;
+        }
+        self.set(hole, new);
+    }
+
+    /// Puts `new` on top of the first `len`, or below.
+    fn sink(&mut self, len: usize, new: Near) {
+        let mut hole = 0usize;
+        loop {
+            let left = hole.saturating_mul(2).saturating_add(1);
+            let heap = self.items.get(..len).unwrap_or(&[]);
+            let (child, greater) = match (heap.get(left), heap.get(left.saturating_add(1))) {
+                (Some(l), Some(r)) if l < r => (left.saturating_add(1), *r),
+                (Some(l), _) => (left, *l),
+                (None, _) => break,
+            };
+            if greater <= new {
+                break;
+            }
+            self.set(hole, greater);
+            hole = child;
+        }
+        self.set(hole, new);
+    }
+
+    fn set(&mut self, n: usize, near: Near) {
+        if let Some(place) = self.items.get_mut(n) {
+            *place = near;
+        }
+    }
+
+    /// Puts them in order, nearest first. Nothing may be offered after that.
+    fn sort(&mut self) {
+        for end in (1..self.len).rev() {
+            if let (Some(farthest), Some(last)) = (self.get(0), self.get(end)) {
+                self.sink(end, last);
+                self.set(end, farthest);
+            }
         }
     }
 
@@ -148,6 +207,8 @@ pub struct Search<'m> {
     at: usize,
     /// How many records were fetched.
     fetched: usize,
+    /// Whether the records are in order.
+    sorted: bool,
     /// The present level.
     height: u8,
     /// `changes` of the index when it began; `None`: to begin.
@@ -205,6 +266,7 @@ impl<'m> Search<'m> {
             found: Nearest::new(memory.found),
             at: 0,
             fetched: 0,
+            sorted: false,
             height: 0,
             changes: None,
             seen: 0,
@@ -245,6 +307,7 @@ impl<'m> Search<'m> {
         self.height = index.tree.height.saturating_sub(1);
         self.at = 0;
         self.fetched = 0;
+        self.sorted = false;
         self.below.clear(self.width(self.height.saturating_sub(1)));
         self.found.clear(usize::MAX);
         self.level.clear(1);
@@ -262,6 +325,7 @@ impl<'m> Search<'m> {
             return false;
         };
         core::mem::swap(&mut self.level, &mut self.below);
+        self.level.sort();
         self.height = height;
         self.below.clear(self.width(height.saturating_sub(1)));
         self.at = 0;
@@ -304,6 +368,10 @@ impl<'m> Search<'m> {
             if !view.is_open() {
                 if self.descend() {
                     continue;
+                }
+                if !self.sorted {
+                    self.found.sort();
+                    self.sorted = true;
                 }
                 return Ok(Progress::Done);
             }
@@ -364,6 +432,7 @@ impl<'m> Search<'m> {
             return Ok(Fetched::Done);
         }
         let first = self.fetched;
+        let all = index.records.saturating_mul(stride as u64);
         // The segment of the last record: the next one is often in the same.
         let mut held: Option<(Segment, R::Ref)> = None;
         let mut count = 0usize;
@@ -388,7 +457,7 @@ impl<'m> Search<'m> {
                 place = Some(into);
                 continue;
             }
-            SlotReader::new(io, segment).copy(slot, 0, into)?;
+            segment.copy_slot(io, slot, into, all)?;
             count = count.saturating_add(1);
             place = places.next();
         }

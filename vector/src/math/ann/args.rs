@@ -98,8 +98,8 @@ pub struct EstimateArgs {
     pub next_units: usize,
     /// Receives the numbers of the entries that may lie below the limit.
     pub entry: *mut u16,
-    /// Receives the key of the upper bound of each.
-    pub upper: *mut u32,
+    /// Receives the upper bound of each.
+    pub upper: *mut f32,
     /// Receives what [`RefineArgs`] needs to know of each.
     pub first: *mut f32,
 }

@@ -143,16 +143,6 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn from_integers(p: *const i32) -> Self {
-        // SAFETY: see above.
-        unsafe {
-            Avx2(
-                _mm256_cvtepi32_ps(_mm256_loadu_si256(p.cast())),
-                _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(8).cast())),
-            )
-        }
-    }
-    #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8) {
         // SAFETY: see above.
         unsafe {
@@ -172,9 +162,9 @@ impl Lanes for Avx2 {
 
 impl Scan for Avx2 {
     #[inline(always)]
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32) {
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2] {
         // SAFETY: the caller guarantees `count` units and as many tables of 64
-        // bytes, and room for 32 sums; AVX2 by the contract of the trait.
+        // bytes; AVX2 by the contract of the trait.
         unsafe {
             let nibble = _mm256_set1_epi8(15);
             let zero = _mm256_setzero_si256();
@@ -215,10 +205,12 @@ impl Scan for Avx2 {
                     *t = _mm256_add_epi32(*t, _mm256_cvtepu16_epi32(p));
                 }
             }
-            for (i, t) in total.iter().enumerate() {
-                _mm256_storeu_si256(out.add(8 * i).cast(), *t);
-            }
             const { assert!(PACK == 32) };
+            let [a, b, c, d] = total;
+            [
+                Avx2(_mm256_cvtepi32_ps(a), _mm256_cvtepi32_ps(b)),
+                Avx2(_mm256_cvtepi32_ps(c), _mm256_cvtepi32_ps(d)),
+            ]
         }
     }
 

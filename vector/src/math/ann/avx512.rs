@@ -99,9 +99,19 @@ impl Lanes for Avx512 {
         Avx512(unsafe { _mm512_maskz_mov_ps(mask, _mm512_set1_ps(v)) })
     }
     #[inline(always)]
-    unsafe fn from_integers(p: *const i32) -> Self {
-        // SAFETY: see above.
-        Avx512(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(p.cast())) })
+    unsafe fn store_some(self, mask: u16, p: *mut f32) {
+        // SAFETY: see above. In a register first: compressing to memory is slow on some processors.
+        unsafe { _mm512_storeu_ps(p, _mm512_maskz_compress_ps(mask, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn store_numbers(mask: u16, first: u16, p: *mut u16) {
+        // SAFETY: see above; sixteen numbers of 16 bits are 256.
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let numbers = _mm512_add_epi32(lanes, _mm512_set1_epi32(i32::from(first)));
+            let some = _mm512_maskz_compress_epi32(mask, numbers);
+            _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(some));
+        }
     }
     #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8) {
@@ -117,9 +127,9 @@ impl Lanes for Avx512 {
 
 impl Scan for Avx512 {
     #[inline(always)]
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32) {
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2] {
         // SAFETY: the caller guarantees `count` units and as many tables of 64
-        // bytes, and room for 32 sums; features by the contract of the trait.
+        // bytes; features by the contract of the trait.
         unsafe {
             let nibble = _mm512_set1_epi8(15);
             let zero = _mm512_setzero_si512();
@@ -154,8 +164,10 @@ impl Scan for Avx512 {
                 low = _mm512_add_epi32(low, interleave(fold(a), fold(a8)));
                 high = _mm512_add_epi32(high, interleave(fold(b), fold(b8)));
             }
-            _mm512_storeu_si512(out.cast(), low);
-            _mm512_storeu_si512(out.add(16).cast(), high);
+            [
+                Avx512(_mm512_cvtepi32_ps(low)),
+                Avx512(_mm512_cvtepi32_ps(high)),
+            ]
         }
     }
 

@@ -79,11 +79,38 @@ pub(super) trait Lanes: Copy {
     /// # Safety
     /// Features.
     unsafe fn select(mask: u16, v: f32) -> Self;
-    /// From integers, which must be below 2^24 in magnitude.
+    /// Writes the lanes whose bits are set, one behind the other. What follows them, up to sixteen values in all, may be
+    /// overwritten.
     ///
     /// # Safety
-    /// `p` must be readable for sixteen values; features.
-    unsafe fn from_integers(p: *const i32) -> Self;
+    /// `p` must be writable for sixteen values, without alignment; features.
+    #[inline(always)]
+    unsafe fn store_some(self, mask: u16, p: *mut f32) {
+        let (mut lanes, mut left, mut at) = ([0.0f32; 16], mask, 0);
+        // SAFETY: sixteen values are writable, by the caller, and no mask has more bits.
+        unsafe {
+            self.store(lanes.as_mut_ptr());
+            while left != 0 {
+                *p.add(at) = lanes[left.trailing_zeros() as usize & 15];
+                left &= left - 1;
+                at += 1;
+            }
+        }
+    }
+    /// Writes `first` plus the number of each lane whose bit is set, as [`Lanes::store_some`].
+    ///
+    /// # Safety
+    /// `p` must be writable for sixteen values, without alignment; features.
+    #[inline(always)]
+    unsafe fn store_numbers(mask: u16, first: u16, p: *mut u16) {
+        let (mut left, mut at) = (mask, 0);
+        while left != 0 {
+            // SAFETY: sixteen values are writable, by the caller.
+            unsafe { *p.add(at) = first.wrapping_add(left.trailing_zeros() as u16) };
+            left &= left - 1;
+            at += 1;
+        }
+    }
     /// The integer parts as bytes. All lanes must lie within 0..256.
     ///
     /// # Safety
@@ -138,6 +165,21 @@ impl Portable {
             *a = f(*a, b);
         }
         r
+    }
+
+    /// From integers, which must be below 2^24 in magnitude.
+    ///
+    /// # Safety
+    /// `p` must be readable for sixteen values.
+    #[inline(always)]
+    pub(super) unsafe fn from_integers(p: *const i32) -> Self {
+        // SAFETY: sixteen values are readable, by the caller.
+        let v = unsafe { p.cast::<[i32; 16]>().read_unaligned() };
+        let mut r = [0.0; 16];
+        for (a, b) in r.iter_mut().zip(v) {
+            *a = b as f32;
+        }
+        Portable(r)
     }
 }
 
@@ -214,16 +256,6 @@ impl Lanes for Portable {
         let mut r = [0.0; 16];
         for (i, a) in r.iter_mut().enumerate() {
             *a = if mask >> i & 1 != 0 { v } else { 0.0 };
-        }
-        Portable(r)
-    }
-    #[inline(always)]
-    unsafe fn from_integers(p: *const i32) -> Self {
-        // SAFETY: sixteen values are readable, by the caller.
-        let v = unsafe { p.cast::<[i32; 16]>().read_unaligned() };
-        let mut r = [0.0; 16];
-        for (a, b) in r.iter_mut().zip(v) {
-            *a = b as f32;
         }
         Portable(r)
     }

@@ -56,12 +56,12 @@ pub const UNITS: usize = 63;
 
 /// The scans of codes: integer arithmetic, exact on every path.
 trait Scan: Lanes {
-    /// Writes 32 sums of look-ups: for `count` units from `units` on, the entries of
-    /// their tables (64 bytes each) that the nibbles name.
+    /// 32 sums of look-ups: for `count` units from `units` on, the entries of
+    /// their tables (64 bytes each) that the nibbles name. The first sixteen, and the others.
     ///
     /// # Safety
-    /// That many units and tables must exist, `out` be good for 32 values, and the CPU have the features.
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32);
+    /// That many units and tables must exist, and the CPU have the features.
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2];
     /// The sum of products of the nibbles of `count` units with `bytes`, 128 a unit:
     /// byte `b` of a unit holds dimensions `b` (low) and `64 + b` (high).
     ///
@@ -175,7 +175,7 @@ kernel! {
     ///
     /// # Safety
     /// As for [`vexfs_ann_rotate`], with [`EstimateArgs`]: the blocks must hold the packs of all entries, `entries` be at most
-    /// 65,536, and the outputs have room for as many.
+    /// 65,536, and the outputs have room for sixteen more.
     vexfs_ann_estimate(EstimateArgs) -> usize = probe::estimate, estimate_avx2, estimate_avx512
 }
 kernel! {

@@ -160,18 +160,6 @@ impl Lanes for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn from_integers(p: *const i32) -> Self {
-        // SAFETY: see above.
-        unsafe {
-            Neon([
-                vcvtq_f32_s32(vld1q_s32(p)),
-                vcvtq_f32_s32(vld1q_s32(p.add(4))),
-                vcvtq_f32_s32(vld1q_s32(p.add(8))),
-                vcvtq_f32_s32(vld1q_s32(p.add(12))),
-            ])
-        }
-    }
-    #[inline(always)]
     unsafe fn store_bytes(self, p: *mut u8) {
         let [a, b, c, d] = self.0;
         // SAFETY: see above; the values fit into bytes.
@@ -192,9 +180,9 @@ impl Lanes for Neon {
 
 impl Scan for Neon {
     #[inline(always)]
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32) {
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2] {
         // SAFETY: the caller guarantees `count` units and as many tables of 64
-        // bytes, and room for 32 sums.
+        // bytes.
         unsafe {
             let nibble = vdupq_n_u8(15);
             let mut total = [vdupq_n_u32(0); PACK / 4];
@@ -223,9 +211,9 @@ impl Scan for Neon {
                     total[2 * i + 1] = vaddw_high_u16(total[2 * i + 1], sum);
                 }
             }
-            for (i, sum) in total.into_iter().enumerate() {
-                vst1q_s32(out.add(4 * i), vreinterpretq_s32_u32(sum));
-            }
+            const { assert!(PACK == 8 * PARTS) };
+            let [a, b, c, d, e, f, g, h] = total.map(|sum| vcvtq_f32_u32(sum));
+            [Neon([a, b, c, d]), Neon([e, f, g, h])]
         }
     }
 

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The scans in plain Rust: the definition that the SIMD paths must match.
 
+use core::mem::MaybeUninit;
+
 use super::lanes::Portable;
 use super::units::Units;
 use super::{Scan, PACK, UNIT};
 
 impl Scan for Portable {
     #[inline(always)]
-    unsafe fn sums(units: &mut Units, count: usize, table: *const u8, out: *mut i32) {
+    unsafe fn sums(units: &mut Units, count: usize, table: *const u8) -> [Self; 2] {
+        let mut sums = MaybeUninit::<[i32; PACK]>::uninit();
+        let out = sums.as_mut_ptr().cast::<i32>();
         // SAFETY: the caller guarantees `count` units and as many tables of 64
-        // bytes, and room for 32 sums.
+        // bytes; there are 32 sums, all written before they are read.
         unsafe {
+            // Volatile, or it would become a call of memset, which these kernels do not have.
             for i in 0..PACK {
                 out.add(i).write_volatile(0);
             }
@@ -24,6 +29,10 @@ impl Scan for Portable {
                     }
                 }
             }
+            [
+                Portable::from_integers(out),
+                Portable::from_integers(out.add(16)),
+            ]
         }
     }
 

@@ -3,7 +3,7 @@
 //! entries, second look at some.
 
 use super::lanes::Lanes;
-use super::units::Units;
+use super::units::{unit, Units};
 use super::{ordered, CentroidArgs, EstimateArgs, RefineArgs, Scan, PACK, UNIT};
 use crate::math::sqrt::sqrt;
 
@@ -11,6 +11,13 @@ use crate::math::sqrt::sqrt;
 const FACTOR_UNITS: usize = PACK * 4 / UNIT;
 /// Units of a pack beside its code: five factors and the numbers of the entries.
 const OTHER_UNITS: usize = 5 * FACTOR_UNITS + PACK * 8 / UNIT;
+
+/// The part of the error bounds stored with the codes (1.9 standard deviations) that a search allows for. What is lost by it is a small part of what is
+/// lost by not looking at all partitions, and fewer entries need a second look.
+const CONFIDENCE: f32 = 0.85;
+
+/// How many entries before their turn the second look asks for their lines.
+const AHEAD: usize = 4;
 
 /// Those of them that the first look needs.
 const FIRST_UNITS: usize = 3 * FACTOR_UNITS;
@@ -119,6 +126,9 @@ impl Ahead {
     }
 }
 
+/// Lines fetched with each pack beside a pack's: those before the first pack.
+const SOME_UNITS: usize = 4;
+
 /// See `vexfs_ann_estimate`. Returns how many entries were noted.
 ///
 /// # Safety
@@ -130,22 +140,22 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
     // SAFETY: every entry lies in a pack of `codes + OTHER_UNITS` units; the outputs
     // have room for all entries.
     unsafe {
-        let (common, distance) = (S::splat(*args.centroid), S::splat(*args.centroid.add(1)));
+        let (common, distance) = (*args.centroid, *args.centroid.add(1) * CONFIDENCE);
+        let (common, distance) = (S::splat(common), S::splat(distance));
         let (unit, base) = (
             S::splat(*args.parameters),
             S::splat(*args.parameters.add(1)),
         );
         // The limit as a value: a key that is no value is no limit.
         let limit = S::splat(value(args.limit));
-        let mut sums = [0i32; PACK];
         let mut pack = 0;
         let mut ahead = Ahead::of(args);
         while pack * PACK < args.entries {
-            // About as many lines of the next partition as this pack has.
-            ahead.fetch::<S>(codes + OTHER_UNITS);
+            // About as many lines of the next partition as were looked at of this one.
+            ahead.fetch::<S>(codes + FIRST_UNITS + SOME_UNITS);
             let at = args.packs_at + pack * (codes + OTHER_UNITS);
             let mut units = Units::at(args.blocks, at);
-            S::sums(&mut units, codes, args.table, sums.as_mut_ptr());
+            let sums = S::sums(&mut units, codes, args.table);
             // Where the factors lie, which may be in two blocks.
             let mut factors = [core::ptr::null::<f32>(); FIRST_UNITS];
             let (p, run) = units.run(FIRST_UNITS);
@@ -158,10 +168,8 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
             }
             let [add0, add1, scale0, scale1, error0, error1] = factors;
             let each = [(add0, scale0, error0), (add1, scale1, error1)];
-            for (h, (add, scale, error)) in each.into_iter().enumerate() {
-                let first = S::from_integers(sums.as_ptr().add(16 * h))
-                    .mul(unit)
-                    .add(base);
+            for (h, ((add, scale, error), sum)) in each.into_iter().zip(sums).enumerate() {
+                let first = sum.mul(unit).add(base);
                 let estimate = S::load(add).add(common);
                 let estimate = estimate.add(S::load(scale).mul(first));
                 let error = S::load(error).mul(distance);
@@ -175,17 +183,11 @@ pub(super) unsafe fn estimate<S: Scan>(args: &EstimateArgs) -> usize {
                 if mask == 0 {
                     continue;
                 }
-                let (mut upper, mut value) = ([0.0f32; 16], [0.0f32; 16]);
-                estimate.add(error).store(upper.as_mut_ptr());
-                first.store(value.as_mut_ptr());
-                while mask != 0 {
-                    let lane = mask.trailing_zeros() as usize & 15;
-                    mask &= mask - 1;
-                    *args.entry.add(noted) = (pack * PACK + 16 * h + lane) as u16;
-                    *args.upper.add(noted) = ordered(upper[lane]);
-                    *args.first.add(noted) = value[lane];
-                    noted += 1;
-                }
+                let number = (pack * PACK + 16 * h) as u16;
+                S::store_numbers(mask, number, args.entry.add(noted));
+                estimate.add(error).store_some(mask, args.upper.add(noted));
+                first.store_some(mask, args.first.add(noted));
+                noted += mask.count_ones() as usize;
             }
             pack += 1;
         }
@@ -205,6 +207,18 @@ pub(super) unsafe fn refine<S: Scan>(args: &RefineArgs) {
     unsafe {
         let (step, middle) = (*args.parameters.add(2), *args.parameters.add(3));
         for i in 0..args.count {
+            if i + AHEAD < args.count {
+                // The lines of a later one.
+                let entry = usize::from(*args.entry.add(i + AHEAD));
+                let at = args.extended_at + entry * extended;
+                for e in 0..extended {
+                    S::fetch(unit(args.blocks, at + e));
+                }
+                let pack = args.packs_at + entry / PACK * (codes + OTHER_UNITS);
+                let at = pack + codes + 3 * FACTOR_UNITS + entry % PACK / 16;
+                S::fetch(unit(args.blocks, at));
+                S::fetch(unit(args.blocks, at + FACTOR_UNITS));
+            }
             let entry = usize::from(*args.entry.add(i));
             let mut units = Units::at(args.blocks, args.extended_at + entry * extended);
             let product = S::product(&mut units, extended, args.bytes);
@@ -229,7 +243,7 @@ pub(super) unsafe fn refine<S: Scan>(args: &RefineArgs) {
 unsafe fn factor(blocks: *const *const u8, unit: usize, at: usize) -> f32 {
     // SAFETY: by the caller.
     unsafe {
-        let p = Units::at(blocks, unit).next().add(at);
+        let p = self::unit(blocks, unit).add(at);
         f32::from_bits(u32::from_le(p.cast::<u32>().read_unaligned()))
     }
 }

@@ -3,6 +3,16 @@
 
 use super::{UNIT, UNITS};
 
+/// Unit `at` of a partition.
+///
+/// # Safety
+/// `blocks` must point to as many pointers to blocks as that unit lies in, and the unit exist.
+#[inline(always)]
+pub(super) unsafe fn unit(blocks: *const *const u8, at: usize) -> *const u8 {
+    // SAFETY: by the caller; a block has a header and 63 units of 64 bytes.
+    unsafe { (*blocks.add(at / UNITS)).add(UNIT + at % UNITS * UNIT) }
+}
+
 /// A position in a partition.
 pub(super) struct Units {
     blocks: *const *const u8,
