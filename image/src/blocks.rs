@@ -11,8 +11,8 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use engine::io::{check_owner, Extent, ReadBlocks};
-use layout::block::{self, BlockKind};
+use engine::io::{check_owner, Extent, ReadBlocks, MAX_RUN};
+use layout::block::{self, BlockKind, HEADER_SIZE};
 use layout::geometry::GROUP_BLOCKS;
 use layout::superblock::Super;
 use layout::{Block, BLOCK_SIZE};
@@ -24,8 +24,11 @@ use crate::error::{Error, Result};
 use crate::journal::{CommitSet, Journal};
 use crate::runs::{BlockRun, ByNumber, Runs};
 
-/// Blocks that the cache holds before it lets unchanged ones go: 256 MiB.
+/// Blocks that the cache holds before it lets unchanged ones go, and that runs with memory of their own have: 256 MiB.
 const CACHE_LIMIT: usize = 65_536;
+/// Bytes of exact vectors that are kept in memory by searching: those of indexes that have no more. Reading a vector from the system's page cache takes about
+/// as long as finding its blocks here; only small indexes, whose searches are short, gain by keeping them.
+const KEPT_SLOTS: u64 = 8 << 20;
 /// u64 words for the blocks of a group.
 const GROUP_WORDS: usize = (GROUP_BLOCKS / 64) as usize;
 
@@ -418,9 +421,58 @@ impl Blocks {
         Ok(())
     }
 
+    /// Reads a run where nothing changes, past the cache of blocks.
+    fn new_own_run(&self, wanted: Extent) -> Result<BlockRun, engine::Error> {
+        let Extent { start, count, .. } = wanted;
+        if count > MAX_RUN {
+            return Err(engine::Error::Internal("run of too many blocks"));
+        }
+        let blocks = || start..start.saturating_add(count as u64);
+        for block in blocks() {
+            self.check_place(block, wanted.kind)?;
+        }
+        let mut buf = vec![0; count * BLOCK_SIZE];
+        self.device
+            .read_at(offset_of(start), &mut buf)
+            .map_err(|error| self.io_error(start, error))?;
+        let (mut places, mut data) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for (block, bytes) in blocks().zip(buf.chunks_exact(BLOCK_SIZE)) {
+            let bytes: &Block = bytes
+                .try_into()
+                .map_err(|_| engine::Error::Internal("short block"))?;
+            block::verify(wanted.kind, block, bytes, self.sb.seed, crc32)
+                .map_err(engine::Error::at(block))?;
+            check_owner(bytes, block, &wanted)?;
+            let something = bytes.iter().skip(HEADER_SIZE).any(|b| *b != 0);
+            places.push(something.then_some(data.len() as u8));
+            if something {
+                data.push(Contents::from(*bytes));
+            }
+        }
+        let mut runs = self.runs.borrow_mut();
+        Ok(runs.keep_own(wanted, places.into(), data.into(), CACHE_LIMIT))
+    }
+
+    /// Whether the blocks of slots that `bytes` bytes from the beginning of `first` on lie in are neither in memory nor in the journal.
+    fn only_on_device(&self, first: u64, bytes: usize) -> Result<bool, engine::Error> {
+        let count = bytes.div_ceil(BLOCK_SIZE) as u64;
+        for block in first..first.saturating_add(count) {
+            self.check_place(block, BlockKind::Slots)?;
+            let journal = self.journal.borrow();
+            let in_journal = journal.as_ref().map(|j| j.committed(block).is_some());
+            if in_journal.unwrap_or(false) || self.cache.borrow().contains_key(&block) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Puts a run together, and keeps it.
     fn new_run(&self, wanted: Extent) -> Result<BlockRun, engine::Error> {
         let Extent { start, count, .. } = wanted;
+        if !self.has_journal() {
+            return self.new_own_run(wanted);
+        }
         self.read_ahead(&wanted)?;
         let mut blocks = Vec::with_capacity(count);
         for block in start..start.saturating_add(count as u64) {
@@ -613,6 +665,23 @@ impl ReadBlocks for Blocks {
         }
         *run = self.new_run(wanted)?;
         Ok(())
+    }
+
+    fn copy_slots(
+        &self,
+        block: u64,
+        at: usize,
+        out: &mut [u8],
+        all: u64,
+    ) -> Result<(), engine::Error> {
+        if all > KEPT_SLOTS && self.only_on_device(block, at.saturating_add(out.len()))? {
+            // Whoever reads slots knows their checksums; blocks of them have none.
+            return self
+                .device
+                .read_at(offset_of(block).saturating_add(at as u64), out)
+                .map_err(|error| self.io_error(block, error));
+        }
+        engine::io::copy_slots(self, block, at, out)
     }
 
     fn crc32(&self) -> layout::Crc32 {

@@ -187,6 +187,10 @@ impl ReadBlocks for Txn<'_> {
         self.blocks.read_run(wanted, run)
     }
 
+    fn copy_slots(&self, block: u64, at: usize, out: &mut [u8], all: u64) -> Result<()> {
+        self.blocks.copy_slots(block, at, out, all)
+    }
+
     fn crc32(&self) -> layout::Crc32 {
         self.blocks.crc32()
     }

@@ -8,3 +8,4 @@ mod hostile;
 mod model;
 mod power_cuts_rebuild;
 mod power_cuts_tree;
+mod slots_on_device;
