@@ -24,6 +24,7 @@ pub(crate) mod ann {
         pub(crate) fn vexfs_ann_estimate(args: *const EstimateArgs) -> usize;
         pub(crate) fn vexfs_ann_refine(args: *const RefineArgs);
         pub(crate) fn vexfs_ann_sides(args: *const SidesArgs);
+        pub(crate) fn vexfs_ann_nearest(args: *const NearestArgs);
         pub(crate) fn vexfs_ann_mean(args: *const MeanArgs);
     }
 }

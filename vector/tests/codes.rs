@@ -9,7 +9,7 @@ use common::{bytes, config, floats, paths};
 use layout::partition::{get_entry, put_centroid, put_entry, Shape, FACTORS};
 use layout::Block;
 use proptest::prelude::*;
-use vector::ann::{two_means, Noted, QueryMemory, Rotation, TwoMeans, NO_LIMIT};
+use vector::ann::{k_means, two_means, Noted, QueryMemory, Rotation, TwoMeans, NO_LIMIT};
 use vector::{Compute, Error, Isa, Metric, Userspace};
 
 /// A small generator of its own, so that cases are described by a seed.
@@ -441,4 +441,42 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn k_means_finds_clusters_alike_on_every_path() {
+    let (dim, n, k) = (48, 600, 6);
+    let mut random = Random(21);
+    let centres: Vec<Vec<f32>> = (0..k).map(|_| random.vector(dim)).collect();
+    let rows: Vec<f32> = (0..n)
+        .flat_map(|i| {
+            let noise = random.vector(dim);
+            let centre = &centres[i * k / n];
+            let near = centre.iter().zip(noise).map(|(c, e)| c + 0.05 * e);
+            near.collect::<Vec<_>>()
+        })
+        .collect();
+    let rows = bits(&rows);
+    let mut first = None;
+    for cpu in paths() {
+        let (mut found, mut nearest) = (vec![0; k * dim], vec![0; n]);
+        k_means(&cpu, dim, &rows, &mut found, &mut nearest).unwrap();
+        for (c, centre) in centres.iter().enumerate() {
+            let own = &values(&found)[c * dim..(c + 1) * dim];
+            assert!(square(own, centre) < 0.01, "{c}");
+        }
+        assert!(nearest
+            .iter()
+            .enumerate()
+            .all(|(i, c)| usize::from(*c) == i * k / n));
+        let all = (found, nearest);
+        assert_eq!(first.get_or_insert_with(|| all.clone()), &all);
+    }
+    let cpu = &paths()[0];
+    let (mut found, mut nearest) = (vec![0; k * dim], vec![0; n]);
+    assert!(k_means(cpu, dim, &rows[1..], &mut found, &mut nearest).is_err());
+    assert!(k_means(cpu, dim, &rows, &mut found[1..], &mut nearest).is_err());
+    assert!(k_means(cpu, dim, &rows, &mut [], &mut nearest).is_err());
+    let mut few = vec![0; k - 1];
+    assert!(k_means(cpu, dim, &rows[..(k - 1) * dim], &mut found, &mut few).is_err());
 }

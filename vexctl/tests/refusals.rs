@@ -297,20 +297,20 @@ fn vectors_that_do_not_fit_are_named_with_file_and_row() {
 fn lines_are_checked_before_anything_is_stored() {
     let fs = fixture();
     // More than a batch: were it not for the check, the first would be stored.
-    let base = fs.npy("base.npy", &Numbers(2).rows(5000, 3));
+    let base = fs.npy("base.npy", &Numbers(2).rows(17_000, 3));
     let line = "{\"path\": \"a\", \"offset\": 1}\n";
     for (lines, said) in [
-        (line.repeat(4999), "4999 lines, but".to_owned()),
-        (line.repeat(5001), "5001 lines, but".to_owned()),
+        (line.repeat(16_999), "16999 lines, but".to_owned()),
+        (line.repeat(17_001), "17001 lines, but".to_owned()),
         (
-            line.repeat(4999) + "{\"path\": \"a\"}\n",
-            "line 5000 ".to_owned(),
+            line.repeat(16_999) + "{\"path\": \"a\"}\n",
+            "line 17000 ".to_owned(),
         ),
         (
-            line.repeat(4998) + "{\"path\": \"../x\", \"offset\": 1}\n" + line,
-            "line 4999 ".to_owned(),
+            line.repeat(16_998) + "{\"path\": \"../x\", \"offset\": 1}\n" + line,
+            "line 16999 ".to_owned(),
         ),
-        (line.repeat(4998) + "\n" + line, "line 4999 ".to_owned()),
+        (line.repeat(16_998) + "\n" + line, "line 16999 ".to_owned()),
     ] {
         let file = fs.write("lines.jsonl", lines);
         let error = fs.refused(
@@ -325,26 +325,26 @@ fn lines_are_checked_before_anything_is_stored() {
 #[test]
 fn an_import_that_fails_says_how_much_was_stored() {
     let fs = fixture();
-    let mut rows = Numbers(3).rows(5000, 3);
-    rows[4999] = vec![0.0; 3];
+    let mut rows = Numbers(3).rows(16_400, 3);
+    rows[16_399] = vec![0.0; 3];
     let base = fs.npy("base.npy", &rows);
     let error = fs.refused(
         1,
         &words!["import", "/", "i", "--npy", &base, "--file", "/d/b"],
     );
-    assert!(error.contains("only 4096 records"), "{error}");
+    assert!(error.contains("only 16384 records"), "{error}");
     assert!(
-        error.contains("base.npy: row 4999: all elements are zero"),
+        error.contains("base.npy: row 16399: all elements are zero"),
         "{error}"
     );
-    assert_eq!(records(&fs), 1 + 4096);
+    assert_eq!(records(&fs), 1 + 16_384);
     // And the image is as good as before.
-    rows[4999] = vec![1.0; 3];
+    rows[16_399] = vec![1.0; 3];
     let base = fs.npy("base.npy", &rows);
     fs.text(&words![
         "import", "/", "i", "--npy", &base, "--file", "/d/b"
     ]);
-    assert_eq!(records(&fs), 1 + 5000);
+    assert_eq!(records(&fs), 1 + 16_400);
 }
 
 #[test]

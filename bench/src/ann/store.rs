@@ -27,8 +27,8 @@ const INDEX: &str = "ann";
 const FILE: &str = "vectors";
 const IMAGE: &str = "vexfs.img";
 /// Records of a request, and bytes of their vectors: as `vexctl import`.
-const BATCH_RECORDS: usize = 4096;
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_RECORDS: usize = 16_384;
+const BATCH_BYTES: usize = 32 << 20;
 /// The knob of the search tree: leaves to look at.
 const KNOB: &str = "probes";
 /// Its settings.

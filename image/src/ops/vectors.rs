@@ -2,6 +2,8 @@
 //! Indexes and records of an image: the engine's vector store with the batching, the upkeep of the search tree and the stepwise dropping around it. Vectors are
 //! bytes here, which the caller has validated (crate `vector`); searching them is [`super::search`]'s.
 
+use ::vector::ann::{k_means, mean, MAX_CENTRES};
+use ::vector::Userspace;
 use engine::inode;
 use engine::vector::{self, tree, NewIndex, Record, RecordPos};
 use layout::inode::Inode;
@@ -11,6 +13,14 @@ use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::tree_memory::TreeMemory;
 
+/// How full leaves will be that are made for a number of vectors.
+const FILLED: (usize, usize) = (5, 8);
+/// Fewer leaves are not worth it.
+const LEAST_SEEDS: usize = 4;
+/// Vectors that are looked at for the places of leaves, in all and for each leaf, whichever is more.
+const SAMPLE: usize = 2048;
+/// See [`SAMPLE`].
+const SAMPLE_EACH: usize = 32;
 /// Records removed in one step of dropping an index.
 const DROP_RECORDS: u32 = 16;
 
@@ -141,6 +151,49 @@ impl Image {
                 // With room made by a commit, or not at all, the next round says so.
                 Some(_) if done != 0 => {}
                 Some(e) => return Err(Error::Engine(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the search tree of an index without records for these vectors, elements as the index has them: leaves where their clusters are. Puts that
+    /// follow find better places, and divide fewer leaves. Does nothing if they are few, or something else is in the tree already.
+    ///
+    /// # Errors
+    /// [`engine::Error::Range`] if one is not a vector of the index; those of transactions.
+    pub fn seed_index(&mut self, id: u32, vectors: &[&[u8]]) -> Result<()> {
+        let index = self.read(|io| vector::load(io, id))?;
+        let most = tree::seed::most_seeds(&index)?;
+        let each = tree::seed::capacity(&index)? * FILLED.0 / FILLED.1;
+        let count = (vectors.len() / each).min(most).min(MAX_CENTRES);
+        if index.records != 0 || index.tree.root != 0 || count < LEAST_SEEDS {
+            return Ok(());
+        }
+        let padded = tree::seed::padded(&index)?;
+        let mut memory = self.tree_memory(id)?;
+        // Vectors from all over.
+        let sample = vectors.len().min(SAMPLE.max(SAMPLE_EACH * count));
+        let mut rows = vec![0; sample * padded];
+        for (n, row) in rows.chunks_exact_mut(padded).enumerate() {
+            if let Some(vector) = vectors.get(n * vectors.len() / sample) {
+                tree::seed::rotated(&index, vector, row, &mut memory.builder())?;
+            }
+        }
+        let (compute, mut nearest) = (Userspace::detect(), vec![0; sample]);
+        let (mut centres, mut middle) = (vec![0; count * padded], vec![0; padded]);
+        let wrong = |_| engine::Error::Internal("wrong lengths for k-means");
+        mean(&compute, padded, &rows, &nearest, 0, &mut middle);
+        k_means(&compute, padded, &rows, &mut centres, &mut nearest).map_err(wrong)?;
+        let credits = tree::seed::seed_credits(&index)?;
+        for centre in centres.chunks_exact(padded) {
+            let made = self.with_credits(credits, |cx| {
+                tree::seed::seed(cx, id, &middle, centre, &mut memory.builder())
+            });
+            match made {
+                Ok(true) => {}
+                // It is only a preparation.
+                Ok(false) | Err(Error::Engine(engine::Error::NoSpace)) => break,
+                Err(e) => return Err(e),
             }
         }
         Ok(())

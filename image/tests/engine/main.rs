@@ -8,4 +8,5 @@ mod hostile;
 mod model;
 mod power_cuts_rebuild;
 mod power_cuts_tree;
+mod seeded_tree;
 mod slots_on_device;

@@ -4,9 +4,10 @@
 
 use super::{Centroid, Noted, Query, Rotation};
 use crate::math::ann::{
-    vexfs_ann_centroid, vexfs_ann_encode, vexfs_ann_estimate, vexfs_ann_mean, vexfs_ann_prepare,
-    vexfs_ann_refine, vexfs_ann_rotate, vexfs_ann_sides, CentroidArgs, EncodeArgs, EstimateArgs,
-    MeanArgs, PrepareArgs, RefineArgs, RotateArgs, SidesArgs, FACTORS, PARAMETERS,
+    vexfs_ann_centroid, vexfs_ann_encode, vexfs_ann_estimate, vexfs_ann_mean, vexfs_ann_nearest,
+    vexfs_ann_prepare, vexfs_ann_refine, vexfs_ann_rotate, vexfs_ann_sides, CentroidArgs,
+    EncodeArgs, EstimateArgs, MeanArgs, NearestArgs, PrepareArgs, RefineArgs, RotateArgs,
+    SidesArgs, FACTORS, PARAMETERS,
 };
 use crate::{Fpu, Kind, Metric};
 use layout::partition::UNITS;
@@ -190,6 +191,32 @@ impl Fpu {
         };
         // SAFETY: `count` rows and keys exist, and two centres. Fpu as before.
         unsafe { vexfs_ann_sides(&args) }
+    }
+
+    /// As many rows as `nearest` has entries, or as there are; nothing if `centres` is not from 1 to 256 rows.
+    pub(super) fn call_nearest(
+        &self,
+        padded: usize,
+        rows: &[u32],
+        centres: &[u32],
+        nearest: &mut [u8],
+    ) {
+        let centre_count = centres.len().checked_div(padded).unwrap_or(0);
+        if padded % 16 != 0 || !(1..=256).contains(&centre_count) {
+            return;
+        }
+        let args = NearestArgs {
+            isa: self.isa() as u32,
+            zero: 0,
+            padded,
+            count: (rows.len() / padded).min(nearest.len()),
+            rows: rows.as_ptr().cast(),
+            centre_count,
+            centres: centres.as_ptr().cast(),
+            nearest: nearest.as_mut_ptr(),
+        };
+        // SAFETY: `count` rows and bytes exist, and as many centres. Fpu as before.
+        unsafe { vexfs_ann_nearest(&args) }
     }
 
     /// The mean of the rows whose byte in `side` is `which`; nothing if there is none, or `out` is not a row.

@@ -241,6 +241,13 @@ impl Backend for ImageBackend {
         batch: &[FileRecords],
         stored: &mut u64,
     ) -> Result<()> {
+        if self.find(&index.name)?.records == 0 {
+            let vectors: Vec<&[u8]> = batch
+                .iter()
+                .flat_map(|each| each.vectors.chunks_exact(index.vector_bytes()))
+                .collect();
+            self.image.seed_index(index.id, &vectors)?;
+        }
         for each in batch {
             let shown = || printable(each.file.as_os_str().as_encoded_bytes());
             let file = self.file(&self.path.join(&each.file)).with_context(shown)?;

@@ -18,9 +18,9 @@ use crate::model::{self, Changed};
 use crate::output;
 
 /// Records of a batch.
-const BATCH_RECORDS: usize = 4096;
+const BATCH_RECORDS: usize = 16_384;
 /// Bytes of vectors of a batch.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: usize = 32 << 20;
 /// Files of a batch, which are all open at a time.
 const BATCH_FILES: usize = 256;
 

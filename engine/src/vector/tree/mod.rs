@@ -13,6 +13,7 @@
 //! | [`place`] | where a record's entry goes when it is put, and taking it out again |
 //! | [`members`] | the vectors of a partition's entries, exact |
 //! | [`split`] | making room: the first leaf, and dividing a full partition |
+//! | [`seed`] | leaves for many vectors, before they are put |
 //! | [`dissolve`] | moving the entries of a thin partition elsewhere and freeing it |
 //! | [`path`] | the way to one leaf after the other, for walks in steps |
 //! | [`verify`] | holding a tree to the records of its index |
@@ -48,6 +49,7 @@ pub(crate) mod path;
 pub mod place;
 pub mod rebuild;
 pub mod search;
+pub mod seed;
 pub mod split;
 pub mod verify;
 pub(crate) mod view;

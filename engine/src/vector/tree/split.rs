@@ -243,13 +243,13 @@ fn full_ancestor<R: ReadBlocks>(
 }
 
 /// One side of a division, about to be written.
-struct Side {
+pub(crate) struct Side {
     /// First block.
-    start: u64,
+    pub start: u64,
     /// What members of it have in the workspace's `side`; also the row of its centroid among the centres.
-    which: u8,
+    pub which: u8,
     /// Whether its blocks were just allocated.
-    fresh: bool,
+    pub fresh: bool,
 }
 
 #[inline(never)]
@@ -423,7 +423,7 @@ fn make_root<T: Transaction>(
 
 /// Makes a partition without entries in blocks that were just allocated.
 #[inline(never)]
-fn write_empty<T: Transaction>(
+pub(crate) fn write_empty<T: Transaction>(
     io: &T,
     index: &Index,
     shape: &Shape,
@@ -439,7 +439,7 @@ fn write_empty<T: Transaction>(
 
 /// Writes the entry of one side into the partition above: over the one that it has there, if it is `known`, else as a new one.
 #[inline(never)]
-fn enter<T: Transaction>(
+pub(crate) fn enter<T: Transaction>(
     io: &T,
     index: &Index,
     shape: &Shape,

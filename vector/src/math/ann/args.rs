@@ -175,6 +175,27 @@ pub struct SidesArgs {
     pub key: *mut u32,
 }
 
+/// Rows of rotated vectors against many others: k-means.
+#[repr(C)]
+pub struct NearestArgs {
+    /// Instruction set.
+    pub isa: u32,
+    /// Unused.
+    pub zero: u32,
+    /// Dimensions.
+    pub padded: usize,
+    /// Rows.
+    pub count: usize,
+    /// `count` rows of `padded` values.
+    pub rows: *const f32,
+    /// Centres, from 1 to 256.
+    pub centre_count: usize,
+    /// As many rows.
+    pub centres: *const f32,
+    /// Receives for every row the number of the centre that is nearest to it, the first of equally near ones.
+    pub nearest: *mut u8,
+}
+
 /// The mean of some rows.
 #[repr(C)]
 pub struct MeanArgs {

@@ -194,6 +194,13 @@ kernel! {
     vexfs_ann_sides(SidesArgs) = split::sides, sides_avx2, sides_avx512
 }
 kernel! {
+    /// Finds the centre that is nearest to each row. The first for a row that is not finite.
+    ///
+    /// # Safety
+    /// As for [`vexfs_ann_rotate`], with [`NearestArgs`].
+    vexfs_ann_nearest(NearestArgs) = split::nearest, nearest_avx2, nearest_avx512
+}
+kernel! {
     /// Computes the mean of some rows.
     ///
     /// # Safety

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What dividing a partition needs: which of two centres a row is nearer to, and by
-//! how much; and the mean of rows.
+//! What dividing vectors needs: which of two centres a row is nearer to, and by
+//! how much; which of many is nearest; and the mean of rows.
 
 use super::lanes::Lanes;
-use super::{ordered, MeanArgs, SidesArgs};
+use super::{ordered, MeanArgs, NearestArgs, SidesArgs};
 
 /// See `vexfs_ann_sides`.
 ///
@@ -27,6 +27,53 @@ pub(super) unsafe fn sides<L: Lanes>(args: &SidesArgs) {
                 i += 16;
             }
             *args.key.add(row) = ordered(sum[0].sum() - sum[1].sum());
+        }
+    }
+}
+
+/// See `vexfs_ann_nearest`.
+///
+/// # Safety
+/// As there; the features of `L`.
+#[inline(always)]
+pub(super) unsafe fn nearest<L: Lanes>(args: &NearestArgs) {
+    let n = args.padded;
+    for row in 0..args.count {
+        // SAFETY: there are `count` rows, and `centre_count` centres, of `padded` elements; those of the last four that do not exist
+        // are the last one again.
+        unsafe {
+            let x = args.rows.add(row * n);
+            let (mut best, mut least) = (0, f32::INFINITY);
+            let mut centre = 0;
+            while centre < args.centre_count {
+                // Four at a time: each value of the row is read once for them, and their sums do not wait for each other.
+                let last = args.centre_count - 1;
+                let at = |k: usize| {
+                    let k = centre + k;
+                    let k = if k < last { k } else { last };
+                    args.centres.add(k * n)
+                };
+                let four = [at(0), at(1), at(2), at(3)];
+                let mut sums = [L::splat(0.0); 4];
+                let mut i = 0;
+                while i < n {
+                    let v = L::load(x.add(i));
+                    for (sum, centre) in sums.iter_mut().zip(four) {
+                        let d = v.sub(L::load(centre.add(i)));
+                        *sum = sum.add(d.mul(d));
+                    }
+                    i += 16;
+                }
+                for (k, sum) in sums.iter().enumerate() {
+                    let sum = sum.sum();
+                    if sum < least && centre + k <= last {
+                        (best, least) = (centre + k, sum);
+                    }
+                }
+                centre += 4;
+            }
+            // Volatile, or rows without values would become a call of memset, which these kernels do not have.
+            args.nearest.add(row).write_volatile(best as u8);
         }
     }
 }
