@@ -64,7 +64,8 @@ struct vexfs_index_info {
 	__u64 tree_bytes;
 	__u32 tree_partitions;
 	__u32 tree_height; /* levels */
-	__u64 reserved[1];
+	__u16 efforts[3]; /* as of VEXFS_IOC_INDEX_EFFORTS */
+	__u16 reserved;
 };
 
 struct vexfs_index_list {
@@ -83,6 +84,18 @@ struct vexfs_index_drop {
 	__u32 size;
 	__u32 flags;
 	__u8 name[VEXFS_NAME_SIZE];
+	__u64 reserved[2];
+};
+
+#define VEXFS_EFFORT_MAX 63488
+
+struct vexfs_index_efforts {
+	__u32 size;
+	__u32 flags;
+	__u8 name[VEXFS_NAME_SIZE];
+	/* leaves for a recall of 0.9, 0.95, 0.99: hundredths of the root of the partitions */
+	__u32 efforts[3];
+	__u32 reserved0;
 	__u64 reserved[2];
 };
 
@@ -285,5 +298,6 @@ struct vexfs_index_build {
 #define VEXFS_IOC_STATS _IOWR(VEXFS_IOC_TYPE, 9, __u8[128])
 #define VEXFS_IOC_INDEX_VERIFY _IOWR(VEXFS_IOC_TYPE, 16, __u8[320])
 #define VEXFS_IOC_INDEX_BUILD _IOWR(VEXFS_IOC_TYPE, 17, __u8[136])
+#define VEXFS_IOC_INDEX_EFFORTS _IOW(VEXFS_IOC_TYPE, 19, __u8[104])
 
 #endif /* VEXFS_H */

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`request`] | request structures and arrays between the caller's memory and the kernel's |
 //! | [`rights`] | who may use an index |
-//! | [`index`] | create, describe, list and drop indexes; statistics |
+//! | [`index`] | create, describe, list and drop indexes, note what searching one takes; statistics |
 //! | [`record`] | put, get and delete records, one by one |
 //! | [`batch`] | many records in few transactions |
 //! | [`maintenance`] | verify and build search trees |
@@ -32,8 +32,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use engine::{vector, Error};
 use layout::vector::Index;
 use uapi::{
-    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexList, IndexVerify, Put,
-    PutMany, Request, Search, Stats, NAME_SIZE,
+    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexEfforts, IndexInfo, IndexList,
+    IndexVerify, Put, PutMany, Request, Search, Stats, NAME_SIZE,
 };
 
 /// What was done since the filesystem was mounted.
@@ -68,6 +68,7 @@ pub(super) fn serve(file: &FileRef<'_, VexFs>, cmd: u32, arg: IoctlArg) -> Resul
         IndexInfo::NUMBER => index::info(file, arg),
         IndexList::NUMBER => index::list(file, arg),
         IndexDrop::NUMBER => index::remove(file, arg),
+        IndexEfforts::NUMBER => index::note_efforts(file, arg),
         Put::NUMBER => record::put(file, arg),
         PutMany::NUMBER => batch::put_many(file, arg),
         Get::NUMBER => record::get(file, arg),

@@ -14,6 +14,7 @@
 //! | [`inode`] | the 512-byte inode and its forks |
 //! | [`btree`] | B+tree node bodies |
 //! | [`extent`], [`dirent`], [`attr`], [`vector`] | what the trees hold |
+//! | [`efforts`] | what searching an index was found to take |
 //! | [`segment`] | vector segments and slots |
 //! | [`partition`] | nodes of the search tree of an index |
 //! | [`jbd2`] | the journal's structures |
@@ -25,6 +26,7 @@ pub mod block;
 pub mod btree;
 pub mod bytes;
 pub mod dirent;
+pub mod efforts;
 pub mod extent;
 pub mod geometry;
 pub mod group;
@@ -43,7 +45,7 @@ pub const BLOCK_SHIFT: u32 = 12;
 pub type Block = [u8; BLOCK_SIZE];
 
 /// Version of the whole format. Any change of a byte's meaning raises it, and with it the golden image.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Block numbers are below this (48 bits).
 pub const MAX_BLOCKS: u64 = 1 << 48;

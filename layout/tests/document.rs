@@ -47,7 +47,7 @@ structures! {
     extent::RawExtent { start, len, flags }
     vector::RawIndex {
         id, dim, element, metric, mode, uid, gid, dropping, records, segments, next_segment, free_slots, hint,
-        name_len, made_at, name, root, entries, rotation, changes, partitions, height, reserved,
+        name_len, made_at, name, root, entries, rotation, changes, partitions, height, efforts,
     }
     vector::RawSegmentRef { start, blocks, slots, free, reserved }
     vector::RawSlotAddr { segment, slot }

@@ -243,6 +243,42 @@ def damage_is_named(fs, here):
         expect_equal(vexabi.index_verify(here, name).reason, "", "what is wrong")
 
 
+def efforts(here, name="index"):
+    """What vexctl says was measured."""
+    return vexctl("index", "info", here, name)["index"]["efforts"]
+
+
+@suite.test
+def searches_follow_what_was_measured(fs, here):
+    """What is noted decides how much is looked at, and stays with the index."""
+    queries = made(here)
+    expect_equal(efforts(here), None, "efforts of a new index")
+    vexabi.index_efforts(here, "index", (17, 17, 17))
+    expect_equal(efforts(here), [17, 17, 17], "efforts")
+    least = recall(here, "index", queries, 10)
+    vexabi.index_efforts(here, "index", (17, 17, 60_000))
+    expect_equal(efforts(here), [17, 17, 61_440], "efforts, rounded up")
+    expect_equal(recall(here, "index", queries, 10), least, "recall with the same effort")
+    vexabi.index_efforts(here, "index", (17, 60_000, 60_000))
+    expect_equal(recall(here, "index", queries, 10), 1.0, "recall when everything is looked at")
+    expect(least < 0.95, f"recall {least} with one leaf")
+    file = here / "queries.npy"
+    np.save(file, queries)
+    report = vexctl("index", "calibrate", here, "index", "--npy", file)
+    leaves = [line["leaves"] for line in report["measured"]]
+    suite.note(f"efforts: {leaves} of {report['partitions']} leaves for 0.9, 0.95, 0.99")
+    expect(leaves == sorted(leaves) and leaves[-1] < report["partitions"], f"{leaves}")
+    noted = efforts(here)
+    fs.cycle()
+    expect_equal(efforts(here), noted, "efforts after a remount")
+    found = recall(here, "index", queries, 10)
+    expect(found >= 0.95, f"recall {found} where it was measured that it is 0.95")
+    vexctl("index", "rebuild", here, "index")
+    expect_equal(efforts(here), noted, "efforts after rebuilding")
+    vexctl("index", "calibrate", here, "index", "--forget")
+    expect_equal(efforts(here), None, "efforts when they are forgotten")
+
+
 @suite.test
 def who_may(fs, here):
     """Verifying needs the right to search; building is the owner's, and needs a writable mount."""
@@ -253,6 +289,7 @@ def who_may(fs, here):
     def as_bob():
         expect_equal(vexabi.index_verify(here, "index").reason, "", "what is wrong")
         expect_errno(errno.EACCES, vexabi.index_verify, here, "private")
+        expect_errno(errno.EPERM, vexabi.index_efforts, here, "index", (100, 100, 100))
         for name in ("index", "private"):
             expect_errno(errno.EPERM, vexabi.index_build, here, name)
             down = vexabi.BUILD_TAKE_DOWN
@@ -264,9 +301,13 @@ def who_may(fs, here):
         expect_errno(errno.EINVAL, request, here, "index", steps=1025)
         expect_errno(errno.EINVAL, request, here, "")
     expect_errno(errno.EINVAL, vexabi.index_build, here, "index", flags=2)
+    expect_errno(errno.ENOENT, vexabi.index_efforts, here, "absent", (100, 100, 100))
+    for bad in ((0, 1, 1), (2, 1, 3), (1, 1, 63_489), (1, 1, 0)):
+        expect_errno(errno.EINVAL, vexabi.index_efforts, here, "index", bad)
     run(["mount", "-o", "remount,ro", fs.mnt])
     expect_equal(vexabi.index_verify(here, "index").reason, "", "what is wrong")
     expect_errno(errno.EROFS, vexabi.index_build, here, "index")
+    expect_errno(errno.EROFS, vexabi.index_efforts, here, "index", (100, 100, 100))
     run(["mount", "-o", "remount,rw", fs.mnt])
     # Cursors can be anybody's.
     source = np.random.default_rng(1)

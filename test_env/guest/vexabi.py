@@ -54,6 +54,7 @@ FILTER = struct.Struct("=IIQQQQIiqqd32x")
 STATS = (READ_WRITE, 9, struct.Struct("=IIIIQQQQQQQQ48x"))
 INDEX_VERIFY = (READ_WRITE, 16, struct.Struct("=II64sQQQQIIQQQQQQ128s32x"))
 INDEX_BUILD = (READ_WRITE, 17, struct.Struct("=II64sQIIQQ32x"))
+INDEX_EFFORTS = (WRITE, 19, struct.Struct("=II64sIII20x"))
 PUT_RECORD = struct.Struct("=QQiI")
 HIT = struct.Struct("=QQQdIIII")
 
@@ -251,6 +252,11 @@ def index_build(path, name, steps=0, flags=0, between=lambda: None):
         if done:
             return counts
         between()
+
+
+def index_efforts(path, name, efforts):
+    """Note how many leaves searches look at for a recall of 0.9, 0.95, 0.99."""
+    on(path, INDEX_EFFORTS, name_field(name), *efforts)
 
 
 def stats(path):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-//! Indexes: create, list, describe, drop.
+//! Indexes: create, list, describe, drop; and note what searching one was found to take.
 //!
 //! An index has an owner, a group and the nine permission bits: *read* allows to
 //! search it and to get records, *write* to put and delete them. Any directory or
@@ -118,8 +118,10 @@ pub struct IndexInfo {
     pub tree_partitions: u32,
     /// *Out:* levels of the search tree; 0: there is none.
     pub tree_height: u32,
+    /// *Out:* what [`IndexEfforts`] noted, rounded up by up to a sixteenth; zeros: nothing.
+    pub efforts: [u16; 3],
     /// Zero. *Out:* zero.
-    pub reserved: [u64; 1],
+    pub reserved: u16,
 }
 
 impl Request for IndexInfo {
@@ -128,7 +130,7 @@ impl Request for IndexInfo {
     const FLAGS: u32 = 0;
 
     fn check(&self) -> Result<(), BadRequest> {
-        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        check_common::<Self>(self.size, self.flags, &[self.reserved.into()])?;
         parse_name(&self.name).map(|_| ())
     }
 }
@@ -203,5 +205,52 @@ impl Request for IndexDrop {
     fn check(&self) -> Result<(), BadRequest> {
         check_common::<Self>(self.size, self.flags, &self.reserved)?;
         parse_name(&self.name).map(|_| ())
+    }
+}
+
+/// Notes how many leaves of an index's search tree searches must look at for a recall, which searches that ask for
+/// a recall follow from then on. The kernel cannot judge the numbers: they are somebody's measurement, with queries like
+/// those that are asked.
+///
+/// | errno | why |
+/// |---|---|
+/// | `ENOENT` | no index has the name |
+/// | `EPERM` | the caller neither owns the index nor has `CAP_FOWNER` |
+/// | `EINVAL` | the numbers fall, some but not all are zero, or one is above [`EFFORT_MAX`] |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct IndexEfforts {
+    /// Size of this structure.
+    pub size: u32,
+    /// None are defined.
+    pub flags: u32,
+    /// Name of the index.
+    pub name: [u8; NAME_SIZE],
+    /// Leaves for a recall of 0.9, 0.95 and 0.99, each in hundredths of the root of the number of partitions. Zeros:
+    /// forget what was noted.
+    pub efforts: [u32; 3],
+    /// Zero.
+    pub reserved0: u32,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// The greatest of [`IndexEfforts::efforts`].
+pub const EFFORT_MAX: u32 = 63_488;
+
+impl Request for IndexEfforts {
+    const NUMBER: u32 = number(WRITE, 19, Self::MIN_SIZE);
+    const MIN_SIZE: usize = 104;
+    const FLAGS: u32 = 0;
+
+    fn check(&self) -> Result<(), BadRequest> {
+        check_common::<Self>(self.size, self.flags, &self.reserved)?;
+        if self.reserved0 != 0 {
+            return Err(BadRequest::Reserved);
+        }
+        parse_name(&self.name)?;
+        let [low, middle, high] = self.efforts;
+        require(low <= middle && middle <= high && high <= EFFORT_MAX)?;
+        require(low != 0 || high == 0)
     }
 }

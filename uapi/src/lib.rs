@@ -11,7 +11,7 @@
 //! | [`ioctl`] | how a request number is made |
 //! | [`request`] | [`Request`]: number, size and flag rules of a request structure |
 //! | [`name`] | index names |
-//! | [`index`] | create, list, describe and drop an index |
+//! | [`index`] | create, list, describe and drop an index, note what searching it takes |
 //! | [`record`] | put, get and delete the records of a file |
 //! | [`search`] | queries and hits |
 //! | [`filter`] | conditions that hits must meet |
@@ -58,7 +58,7 @@ pub mod search;
 pub mod stats;
 
 pub use filter::Filter;
-pub use index::{IndexCreate, IndexDrop, IndexInfo, IndexList};
+pub use index::{IndexCreate, IndexDrop, IndexEfforts, IndexInfo, IndexList};
 pub use maintenance::{IndexBuild, IndexVerify};
 pub use name::{parse_name, NAME_SIZE};
 pub use record::{Delete, Get, Put, PutMany, PutRecord};
@@ -95,6 +95,7 @@ const _: () = {
     assert!(size_of::<IndexInfo>() == IndexInfo::MIN_SIZE);
     assert!(size_of::<IndexList>() == IndexList::MIN_SIZE);
     assert!(size_of::<IndexDrop>() == IndexDrop::MIN_SIZE);
+    assert!(size_of::<IndexEfforts>() == IndexEfforts::MIN_SIZE);
     assert!(size_of::<Put>() == Put::MIN_SIZE);
     assert!(size_of::<PutMany>() == PutMany::MIN_SIZE);
     assert!(size_of::<PutRecord>() == 24);

@@ -46,9 +46,10 @@ macro_rules! structure {
 fn structures() -> String {
     [
         structure!("vexfs_index_create", IndexCreate, size flags name dim element metric mode reserved),
-        structure!("vexfs_index_info", IndexInfo, size flags name id dim element metric mode uid gid segments records slots bytes created tree_entries tree_bytes tree_partitions tree_height reserved),
+        structure!("vexfs_index_info", IndexInfo, size flags name id dim element metric mode uid gid segments records slots bytes created tree_entries tree_bytes tree_partitions tree_height efforts reserved),
         structure!("vexfs_index_list", IndexList, size flags cursor entries capacity entry_size count reserved0 reserved),
         structure!("vexfs_index_drop", IndexDrop, size flags name reserved),
+        structure!("vexfs_index_efforts", IndexEfforts, size flags name efforts reserved0 reserved),
         structure!("vexfs_put", Put, size flags name label tag vector vector_bytes reserved0 reserved),
         structure!("vexfs_put_record", PutRecord, label tag fd reserved0),
         structure!("vexfs_put_many", PutMany, size flags name records vectors count record_size vector_bytes done reserved),
@@ -113,6 +114,8 @@ fn constants() -> Vec<(&'static str, i64)> {
         ("VEXFS_IOC_STATS", Stats::NUMBER.into()),
         ("VEXFS_IOC_INDEX_VERIFY", IndexVerify::NUMBER.into()),
         ("VEXFS_IOC_INDEX_BUILD", IndexBuild::NUMBER.into()),
+        ("VEXFS_IOC_INDEX_EFFORTS", IndexEfforts::NUMBER.into()),
+        ("VEXFS_EFFORT_MAX", index::EFFORT_MAX.into()),
     ]
 }
 

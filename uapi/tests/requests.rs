@@ -101,7 +101,8 @@ fn common<T: Request + Copy>(good: T, reserved_offset: usize) {
 #[test]
 fn sizes_flags_and_reserved_fields() {
     common(create(), 88);
-    common(blank::<IndexInfo>(true), 160);
+    common(blank::<IndexInfo>(true), 166);
+    common(blank::<IndexEfforts>(true), 84);
     common(list(), 36);
     common(blank::<IndexDrop>(true), 72);
     common(put(), 100);
@@ -129,10 +130,11 @@ fn request_numbers_differ() {
         Stats::NUMBER,
         IndexVerify::NUMBER,
         IndexBuild::NUMBER,
+        IndexEfforts::NUMBER,
     ]
     .map(|number| number & 0xff);
     numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17]);
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 19]);
 }
 
 #[test]
@@ -144,6 +146,20 @@ fn ranges() {
         assert_eq!(IndexVerify { steps, ..verify }.check(), expected);
         let build: IndexBuild = blank(true);
         assert_eq!(IndexBuild { steps, ..build }.check(), expected);
+    }
+    for (efforts, right) in [
+        ([0, 0, 0], true),
+        ([1, 1, 63_488], true),
+        ([1, 1, 63_489], false),
+        ([0, 1, 1], false),
+        ([0, 0, 1], false),
+        ([2, 1, 3], false),
+        ([1, 3, 2], false),
+        ([1, 1, 0], false),
+    ] {
+        let expected = if right { Ok(()) } else { bad };
+        let noted: IndexEfforts = blank(true);
+        assert_eq!(IndexEfforts { efforts, ..noted }.check(), expected);
     }
     for dim in [0, DIM_MAX + 1, u32::MAX] {
         assert_eq!(IndexCreate { dim, ..create() }.check(), bad);

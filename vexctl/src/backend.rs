@@ -18,6 +18,7 @@ mod sys;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use layout::efforts::EFFORTS;
 use vector::Kind;
 
 use crate::model;
@@ -267,6 +268,13 @@ pub trait Backend {
     /// # Errors
     /// Why not, without the name.
     fn take_down(&mut self, index: &model::Index) -> Result<Built>;
+
+    /// Notes how many leaves searches of an index must look at for [`layout::efforts::MEASURED_RECALLS`], in hundredths of the root of the number
+    /// of partitions; zeros: forgets it.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn note_efforts(&mut self, index: &model::Index, efforts: [u32; EFFORTS]) -> Result<()>;
 
     /// Counters.
     ///

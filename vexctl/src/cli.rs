@@ -132,6 +132,12 @@ pub enum IndexCommand {
     /// Searches, puts and deletes go on meanwhile, but until it is done searches compare all records: their answers are exact, and
     /// slower. After a crash or an interruption, index build goes on.
     Rebuild(Named),
+    /// Measure what searching an index takes, and have searches follow it
+    ///
+    /// Asks the queries of a file with ever more leaves of the search tree, compares the answers with exact ones, and notes in
+    /// the index how many leaves a recall of 0.9, 0.95 and 0.99 took. From then on search --recall goes by that, in place of
+    /// a cautious guess; also when the index has grown. Only the owner of the index may note it.
+    Calibrate(Calibrate),
     /// Drop an index with all of its records
     Drop(Named),
 }
@@ -152,6 +158,29 @@ pub struct Named {
     /// Name of the index
     #[arg(value_parser = index_name)]
     pub name: String,
+}
+
+/// `index calibrate`.
+#[derive(Debug, Args)]
+#[group(id = "with", required = true, multiple = false, args = ["npy", "forget"])]
+pub struct Calibrate {
+    /// The filesystem and the index.
+    #[command(flatten)]
+    pub index: Named,
+
+    /// The queries, as for search; of more than 10000 the first
+    ///
+    /// They should be like those that will be asked, and not vectors of the index.
+    #[arg(long, visible_alias = "queries", value_name = "QUERIES")]
+    pub npy: Option<PathBuf>,
+
+    /// Hits wanted for each query, 1 to 10000
+    #[arg(short, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::search::SEARCH_K_MAX)))]
+    pub k: u32,
+
+    /// Forget what was measured
+    #[arg(long)]
+    pub forget: bool,
 }
 
 /// `index create`.

@@ -6,8 +6,13 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::rc::Rc;
 
+use layout::efforts::EFFORTS;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
+
+mod calibration;
+
+pub use calibration::{Calibration, Measured};
 
 /// Number of the JSON output's version.
 pub const VERSION: u32 = 1;
@@ -50,6 +55,9 @@ pub struct Index {
     pub created: i64,
     /// The search tree.
     pub tree: Tree,
+    /// Leaves of the tree that searches look at for a recall of 0.9, 0.95 and 0.99, in hundredths of the root of the number of
+    /// partitions, if that was measured.
+    pub efforts: Option<[u32; EFFORTS]>,
 }
 
 /// The search tree of an index.
@@ -153,6 +161,17 @@ impl Report for IndexInfo {
                     ""
                 }
             )?,
+        }
+        match index.efforts {
+            None => writeln!(out, "efforts   not measured")?,
+            Some(efforts) => {
+                let share = |leaves| f64::from(leaves) / 100.0;
+                let [low, middle, high] = efforts.map(share);
+                writeln!(
+                    out,
+                    "efforts   {low}, {middle}, {high} times the root of the partitions for recall 0.9, 0.95, 0.99"
+                )?;
+            }
         }
         writeln!(out, "mode      {:03o}", index.mode)?;
         writeln!(out, "owner     {}:{}", index.uid, index.gid)?;

@@ -16,6 +16,7 @@ use crate::tree::{self, Which};
 use layout::btree::Key;
 use layout::bytes::u32_at;
 use layout::dirent::siphash24;
+use layout::efforts::Efforts;
 use layout::inode::Inode;
 use layout::vector::{
     counter_key, index_key, name_key, parse_name, write_name, Element, Index, IndexName, Metric,
@@ -249,6 +250,7 @@ pub fn create<T: Transaction>(cx: &mut Cx<'_, T>, new: &NewIndex<'_>) -> Result<
             rotation: siphash24(&cx.io.sb().raw.hash_seed, &id.to_le_bytes()),
             ..Tree::default()
         },
+        efforts: Efforts::default(),
     };
     let mut value = [0; NAME_VALUE_MAX];
     let value = write_name(id, &name, &mut value).map_err(|e| Error::Range(e.0))?;
@@ -266,7 +268,10 @@ pub fn create<T: Transaction>(cx: &mut Cx<'_, T>, new: &NewIndex<'_>) -> Result<
     Ok(index)
 }
 
-/// Changes owner, group and permission bits of an index. Changes two blocks.
+/// Blocks that [`set_permissions`] and [`set_efforts`] change.
+pub const SET_CREDITS: u32 = 1 + STORE_SYSTEM_CREDITS;
+
+/// Changes owner, group and permission bits of an index.
 ///
 /// Errors: clean [`Error::NotFound`], [`Error::Range`]; the dirty ones.
 pub fn set_permissions<T: Transaction>(
@@ -287,6 +292,17 @@ pub fn set_permissions<T: Transaction>(
     write(cx, &mut table, &index)?;
     inode::store(cx, &table).map_err(Error::late)?;
     Ok(index)
+}
+
+/// Notes what searching an index was found to take.
+///
+/// Errors: clean [`Error::NotFound`]; the dirty ones.
+pub fn set_efforts<T: Transaction>(cx: &mut Cx<'_, T>, id: u32, efforts: Efforts) -> Result<()> {
+    let mut index = load(cx.io, id)?;
+    index.efforts = efforts;
+    let mut table = table(cx.io)?;
+    write(cx, &mut table, &index)?;
+    inode::store(cx, &table).map_err(Error::late)
 }
 
 /// Blocks that [`drop_begin`] may change.

@@ -36,7 +36,8 @@ pub mod tree;
 
 pub use drop_index::drop_step;
 pub use index::{
-    create, drop_begin, find, inherited, list, load, next_dropping, set_permissions, NewIndex,
+    create, drop_begin, find, inherited, list, load, next_dropping, set_efforts, set_permissions,
+    NewIndex,
 };
 pub use record::{
     delete, delete_credits, for_each, get, kill, put, put_credits, put_many, puts_that_fit,

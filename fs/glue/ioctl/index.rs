@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Requests on indexes: create, describe, list, drop; and the statistics of the mount.
+//! Requests on indexes: create, describe, list, drop, note what searching one takes; and the statistics of the mount.
 
 use super::{failed, named, request, rights};
 use crate::glue::error::read_failed;
@@ -11,9 +11,10 @@ use crate::vfs::{
 };
 use core::mem::size_of;
 use engine::vector::{self, NewIndex, Usage};
+use layout::efforts::Efforts;
 use layout::vector::{Element, Index, Metric};
 use layout::{ino, BLOCK_SIZE};
-use uapi::{IndexCreate, IndexDrop, IndexInfo, IndexList, Stats};
+use uapi::{IndexCreate, IndexDrop, IndexEfforts, IndexInfo, IndexList, Stats};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Bytes that blocks occupy.
@@ -86,6 +87,8 @@ fn describe(idmap: IdMap<'_>, index: &Index, usage: &Usage, out: &mut IndexInfo)
     out.tree_bytes = bytes(u64::from(index.tree.partitions).saturating_mul(blocks as u64));
     out.tree_partitions = index.tree.partitions;
     out.tree_height = u32::from(index.tree.height);
+    let efforts = index.efforts.hundredths().unwrap_or_default();
+    out.efforts = efforts.map(|leaves| u16::try_from(leaves).unwrap_or(u16::MAX));
 }
 
 /// The first index with a number above `after`, and what its segments amount to.
@@ -162,6 +165,25 @@ pub(super) fn remove(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
     let ((), tid) = begun.map_err(failed)?;
     file.inode().data().changed_in(tid);
     finish_drop(sb, index.id).map_err(failed)
+}
+
+#[inline(never)]
+pub(super) fn note_efforts(file: &FileRef<'_, VexFs>, arg: IoctlArg) -> Result {
+    let r = request::read::<IndexEfforts>(arg)?.body;
+    let efforts = Efforts::new(r.efforts).map_err(|_| code::EINVAL)?;
+    let sb = file.inode().sb();
+    let _writing = file.want_write()?;
+    let index = named(sb, &r.name)?;
+    rights::check_owner(file.idmap(), &index)?;
+    let noted = transact(
+        sb,
+        ino::INDEX_TABLE,
+        |_| Ok(vector::index::SET_CREDITS),
+        |cx| vector::set_efforts(cx, index.id, efforts),
+    );
+    let ((), tid) = noted.map_err(failed)?;
+    file.inode().data().changed_in(tid);
+    Ok(())
 }
 
 #[inline(never)]

@@ -6,6 +6,7 @@ use ::vector::ann::{k_means, mean, MAX_CENTRES};
 use ::vector::Userspace;
 use engine::inode;
 use engine::vector::{self, tree, NewIndex, Record, RecordPos};
+use layout::efforts::Efforts;
 use layout::inode::Inode;
 use layout::vector::Index;
 
@@ -66,6 +67,16 @@ impl Image {
             })
         })?;
         Ok(found)
+    }
+
+    /// Notes what searching an index was found to take.
+    ///
+    /// # Errors
+    /// [`engine::Error::NotFound`].
+    pub fn set_efforts(&mut self, id: u32, efforts: Efforts) -> Result<()> {
+        self.with_credits(vector::index::SET_CREDITS, |cx| {
+            vector::set_efforts(cx, id, efforts)
+        })
     }
 
     /// Drops an index with all its records.

@@ -18,6 +18,7 @@ use image::format::{self, Options};
 use image::ops::NewRecord;
 use image::{superblock, Image, Mode};
 use layout::attr::Namespace;
+use layout::efforts::Efforts;
 use layout::inode::{mode, Time};
 use layout::superblock::Super;
 use layout::vector::{Element, Metric};
@@ -36,7 +37,7 @@ const NOW: Time = Time {
 };
 const MAX_FILE: usize = 10_000;
 /// The oldest version that is read.
-const OLDEST: u32 = 2;
+const OLDEST: u32 = 3;
 
 const FILE: NewInode<'static> = NewInode {
     mode: mode::REGULAR | 0o640,
@@ -144,6 +145,8 @@ fn program(image: &mut Image) {
         gid: 100,
     };
     let index = image.with_txn(|cx| vector::create(cx, &new)).unwrap().id;
+    let efforts = Efforts::new([40, 110, 300]).unwrap();
+    image.set_efforts(index, efforts).unwrap();
     for n in 0..8 {
         let record = NewRecord {
             label: n.into(),
@@ -280,6 +283,7 @@ fn images_of_all_versions_can_be_read() {
             .unwrap();
         assert_eq!((index.records, vectors), (7, 7));
         assert_eq!((index.tree.entries, index.tree.partitions), (7, 1));
+        assert_eq!(index.efforts.hundredths(), Some([40, 112, 304]));
         assert_eq!(attribute, contents(3000));
         println!("version {version}: read");
     }

@@ -12,6 +12,7 @@ use engine::vector::tree::{Completion, Seen, Verification};
 use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
+use layout::efforts::{Efforts, EFFORTS};
 use layout::inode::{FileType, Inode};
 use layout::partition::Shape;
 use layout::vector::{Element, Index, Metric as DiskMetric};
@@ -123,6 +124,7 @@ impl ImageBackend {
                         .blocks()
                         * BLOCK_SIZE) as u64,
             },
+            efforts: index.efforts.hundredths(),
         })
     }
 
@@ -358,6 +360,12 @@ impl Backend for ImageBackend {
             done,
             ..self.built(index)?
         })
+    }
+
+    fn note_efforts(&mut self, index: &model::Index, efforts: [u32; EFFORTS]) -> Result<()> {
+        let efforts = Efforts::new(efforts).map_err(|why| anyhow!(why.0))?;
+        let id = self.find(&index.name)?.id;
+        self.image.set_efforts(id, efforts).map_err(Error::new)
     }
 
     fn stat(&mut self) -> Result<model::Stat> {

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{anyhow, bail, ensure, Context as _, Error, Result};
+use layout::efforts::EFFORTS;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::statfs::fstatfs;
@@ -15,7 +16,9 @@ use uapi::maintenance::{BUILD_TAKE_DOWN, REASON_SIZE};
 use uapi::record::{PutRecord, DELETE_ALL};
 use uapi::search::Hit;
 use uapi::stats::{ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_PORTABLE};
-use uapi::{Delete, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexVerify, Stats};
+use uapi::{
+    Delete, IndexBuild, IndexCreate, IndexDrop, IndexEfforts, IndexInfo, IndexVerify, Stats,
+};
 use vector::{Distance, Isa, Kind};
 
 use super::sys::{self, Name};
@@ -336,6 +339,18 @@ impl Backend for KernelBackend {
         self.build(index, BUILD_TAKE_DOWN, &mut 0)
     }
 
+    fn note_efforts(&mut self, index: &model::Index, efforts: [u32; EFFORTS]) -> Result<()> {
+        let mut request = IndexEfforts {
+            size: size_of::<IndexEfforts>() as u32,
+            flags: 0,
+            name: name_field(&index.name)?,
+            efforts,
+            reserved0: 0,
+            reserved: [0; 2],
+        };
+        sys::plain(self.fd(), &mut request).map_err(of_index)
+    }
+
     fn stat(&mut self) -> Result<model::Stat> {
         let mut request = Stats {
             size: size_of::<Stats>() as u32,
@@ -439,7 +454,8 @@ fn info_request(name: Name) -> IndexInfo {
         tree_bytes: 0,
         tree_partitions: 0,
         tree_height: 0,
-        reserved: [0; 1],
+        efforts: [0; EFFORTS],
+        reserved: 0,
     }
 }
 
@@ -464,6 +480,7 @@ fn described(info: &IndexInfo) -> Result<model::Index> {
             height: info.tree_height,
             bytes: info.tree_bytes,
         },
+        efforts: (info.efforts != [0; EFFORTS]).then(|| info.efforts.map(u32::from)),
     })
 }
 

@@ -16,8 +16,8 @@ use uapi::search::{Hit, Search, SEARCH_EXACT};
 
 use super::Effort;
 use uapi::{
-    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexInfo, IndexList, IndexVerify, Put,
-    PutMany, Request, Stats, NAME_SIZE,
+    Delete, Get, IndexBuild, IndexCreate, IndexDrop, IndexEfforts, IndexInfo, IndexList,
+    IndexVerify, Put, PutMany, Request, Stats, NAME_SIZE,
 };
 
 /// The field of a request that holds an index name.
@@ -47,6 +47,7 @@ pub trait Plain: Request {}
 impl Plain for IndexCreate {}
 impl Plain for IndexInfo {}
 impl Plain for IndexDrop {}
+impl Plain for IndexEfforts {}
 impl Plain for IndexVerify {}
 impl Plain for IndexBuild {}
 impl Plain for Stats {}

@@ -3,6 +3,8 @@
 //! efforts. Times are wall-clock times of whole requests, in this process.
 
 use std::collections::HashSet;
+use std::io::BufRead;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Result};
@@ -29,19 +31,11 @@ pub fn run(cli: &Cli, args: &Bench) -> Result<()> {
     let mut rows = Vectors::open(&args.npy)?;
     let report = with_backend(cli, &args.index.path, Access::Read, |backend| {
         let index = find_index(backend, &args.index.name)?;
-        let mut rows = Rows::new(&mut rows, &args.npy, &index)?;
-        let mut vectors = Vec::new();
-        let mut count = 0;
-        while count < MOST && rows.next(&mut vectors)? {
-            count += 1;
-        }
-        ensure!(count > 0, "{}: no queries", super::shown(&args.npy));
+        let asked = Asked::read(&mut rows, &args.npy, &index, args.k)?;
         let mut run = Run {
             backend,
             index: &index,
-            vectors: &vectors,
-            count,
-            k: args.k,
+            asked: &asked,
             slice: Duration::from_secs_f64(args.seconds),
         };
         let (exact, truth) = run.measure("exact", Effort::All)?;
@@ -66,7 +60,7 @@ pub fn run(cli: &Cli, args: &Bench) -> Result<()> {
             index: index.name.clone(),
             records: index.records,
             k: args.k,
-            queries: count,
+            queries: asked.count,
             efforts,
         })
     })?;
@@ -77,9 +71,7 @@ pub fn run(cli: &Cli, args: &Bench) -> Result<()> {
 struct Run<'a> {
     backend: &'a mut dyn Backend,
     index: &'a model::Index,
-    vectors: &'a [u8],
-    count: u32,
-    k: u32,
+    asked: &'a Asked,
     slice: Duration,
 }
 
@@ -92,7 +84,7 @@ impl Run<'_> {
             self.pass(effort)?;
             passes += 1;
         }
-        let each = start.elapsed().as_secs_f64() / f64::from(passes) / f64::from(self.count);
+        let each = start.elapsed().as_secs_f64() / f64::from(passes) / f64::from(self.asked.count);
         let line = model::BenchLine {
             effort: name.to_owned(),
             recall: 1.0,
@@ -102,27 +94,62 @@ impl Run<'_> {
         Ok((line, answers))
     }
 
-    /// The answers to all queries.
     fn pass(&mut self, effort: Effort) -> Result<Vec<Vec<Hit>>> {
+        self.asked.answers(self.backend, self.index, effort)
+    }
+}
+
+/// Queries that are asked again and again.
+pub(super) struct Asked {
+    vectors: Vec<u8>,
+    pub(super) count: u32,
+    k: u32,
+}
+
+impl Asked {
+    /// Takes the queries of a file, for `k` hits each.
+    pub(super) fn read<R: BufRead>(
+        rows: &mut Vectors<R>,
+        path: &Path,
+        index: &model::Index,
+        k: u32,
+    ) -> Result<Self> {
+        let mut rows = Rows::new(rows, path, index)?;
+        let mut vectors = Vec::new();
+        let mut count = 0;
+        while count < MOST && rows.next(&mut vectors)? {
+            count += 1;
+        }
+        ensure!(count > 0, "{}: no queries", super::shown(path));
+        Ok(Asked { vectors, count, k })
+    }
+
+    /// The answers to all of them.
+    pub(super) fn answers(
+        &self,
+        backend: &mut dyn Backend,
+        index: &model::Index,
+        effort: Effort,
+    ) -> Result<Vec<Vec<Hit>>> {
         let most = (SEARCH_HITS_MAX / self.k.max(1)).clamp(1, SEARCH_QUERIES_MAX) as usize;
         let filter = Filter::default();
         let mut answers = Vec::with_capacity(self.count as usize);
-        for vectors in self.vectors.chunks(most * self.index.vector_bytes()) {
+        for vectors in self.vectors.chunks(most * index.vector_bytes()) {
             let queries = Queries {
                 vectors,
-                count: (vectors.len() / self.index.vector_bytes()) as u32,
+                count: (vectors.len() / index.vector_bytes()) as u32,
                 k: self.k,
                 effort,
                 filter: &filter,
             };
-            answers.extend(self.backend.search(self.index, &queries)?);
+            answers.extend(backend.search(index, &queries)?);
         }
         Ok(answers)
     }
 }
 
 /// The part of the right answers that was found. Of equally near records any is right.
-fn found(truth: &[Vec<Hit>], answers: &[Vec<Hit>]) -> f64 {
+pub(super) fn found(truth: &[Vec<Hit>], answers: &[Vec<Hit>]) -> f64 {
     let (mut same, mut all) = (0usize, 0usize);
     for (right, hits) in truth.iter().zip(answers) {
         let known: HashSet<(u64, u64)> = right.iter().map(|hit| (hit.inode, hit.label)).collect();

@@ -2,6 +2,7 @@
 //! `index create`, `list`, `info`, `drop`; the commands for search trees have files of their own.
 
 mod build;
+mod calibrate;
 mod verify;
 
 use anyhow::{Context as _, Result};
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli, command: &IndexCommand) -> Result<()> {
         IndexCommand::Verify(args) => verify::run(cli, args),
         IndexCommand::Build(args) => build::run(cli, args, build::From::Present),
         IndexCommand::Rebuild(args) => build::run(cli, args, build::From::Nothing),
+        IndexCommand::Calibrate(args) => calibrate::run(cli, args),
         IndexCommand::Drop(args) => drop_index(cli, args),
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How much of a search tree is looked at for the recall that somebody wants. Pure numbers; what a search really missed, only a comparison with an exact one tells.
+//! How much of a search tree is looked at for the recall that somebody wants: by a table, or by what was measured of the very index. Pure numbers; what a search really
+//! missed, only a comparison with an exact one tells.
 
+use layout::efforts::{Efforts, MEASURED_RECALLS};
 use layout::vector::Index;
 
 /// What a caller wants of a search.
@@ -21,9 +23,11 @@ pub struct Effort {
     pub wanted: usize,
 }
 
-/// Leaves in hundredths of the root of the number of partitions, by recall. Chosen to err on the cautious side; docs/decisions/012 has what indexes
-/// found with it.
-const BY_RECALL: [(u32, u32); 7] = [
+type Table = [(u32, u32); 7];
+
+/// Leaves in hundredths of the root of the number of partitions, by recall, of indexes of which nothing was measured. Chosen to err on the cautious side;
+/// docs/decisions/012 has what indexes found with it.
+const BY_RECALL: Table = [
     (5_000, 40),
     (9_000, 80),
     (9_500, 130),
@@ -32,7 +36,7 @@ const BY_RECALL: [(u32, u32); 7] = [
     (9_950, 450),
     (10_000, 1_200),
 ];
-/// Leaves that are looked at at least, where a recall is wanted.
+/// Leaves that are looked at at least, where a recall is wanted and nothing was measured.
 const LEAST: usize = 4;
 /// Most candidates of one query.
 const MOST_WANTED: usize = 8192;
@@ -48,10 +52,14 @@ impl Effort {
                 let root = u64::from(index.tree.partitions)
                     .saturating_mul(10_000)
                     .isqrt();
-                let scaled = root.saturating_mul(hundredths(recall)).div_ceil(10_000);
-                usize::try_from(scaled)
+                let (table, least) = match measured(index.efforts) {
+                    Some(table) => (table, 1),
+                    None => (BY_RECALL, LEAST),
+                };
+                let scaled = root.saturating_mul(hundredths(&table, recall));
+                usize::try_from(scaled.div_ceil(10_000))
                     .unwrap_or(usize::MAX)
-                    .max(LEAST)
+                    .max(least)
                     .saturating_add(k / HITS)
             }
         };
@@ -77,10 +85,36 @@ impl Effort {
     }
 }
 
+/// The table with what was measured in it. Between and beyond, it is stretched as much as where something was.
+fn measured(efforts: Efforts) -> Option<Table> {
+    let [low, middle, high] = efforts.hundredths()?;
+    let [low_at, middle_at, high_at] = MEASURED_RECALLS;
+    let mut table = BY_RECALL;
+    for (recall, leaves) in &mut table {
+        let usual = *leaves;
+        let stretched = |now: u32, at: u32| {
+            let least = hundredths(&BY_RECALL, at).max(1);
+            let product = u64::from(usual).saturating_mul(u64::from(now));
+            u32::try_from(product.div_ceil(least)).unwrap_or(u32::MAX)
+        };
+        *leaves = if *recall <= low_at {
+            stretched(low, low_at)
+        } else if *recall <= middle_at {
+            stretched(middle, middle_at)
+        } else if *recall < high_at {
+            let (below, above) = (stretched(middle, middle_at), stretched(high, high_at));
+            (below.saturating_add(above) / 2).clamp(middle, high)
+        } else {
+            stretched(high, high_at)
+        };
+    }
+    Some(table)
+}
+
 /// The table's value for a recall, between two entries by their straight line.
-fn hundredths(recall: u32) -> u64 {
+fn hundredths(table: &Table, recall: u32) -> u64 {
     let mut before = (0, 0);
-    for next in BY_RECALL {
+    for next in *table {
         if recall <= next.0 {
             let (width, height) = (
                 next.0.saturating_sub(before.0),
@@ -101,16 +135,46 @@ fn hundredths(recall: u32) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn more_recall_takes_more_leaves() {
+    fn check(table: &Table) {
         let mut last = 0;
         for recall in (0..=10_000).step_by(50) {
-            let now = hundredths(recall);
-            assert!(now >= last, "{recall}: {now} after {last}");
+            let now = hundredths(table, recall);
+            assert!(now >= last, "{recall}: {now} after {last} in {table:?}");
             last = now;
         }
-        assert_eq!(hundredths(9_500), 130);
-        assert_eq!(hundredths(9_000), 80);
-        assert_eq!(hundredths(u32::MAX), 1_200);
+    }
+
+    #[test]
+    fn more_recall_takes_more_leaves() {
+        check(&BY_RECALL);
+        assert_eq!(hundredths(&BY_RECALL, 9_500), 130);
+        assert_eq!(hundredths(&BY_RECALL, 9_000), 80);
+        assert_eq!(hundredths(&BY_RECALL, u32::MAX), 1_200);
+    }
+
+    #[test]
+    fn what_was_measured_is_what_is_done() {
+        assert_eq!(measured(Efforts::default()), None);
+        for efforts in [
+            [17, 17, 17],
+            [20, 60, 400],
+            [80, 130, 320],
+            [300, 310, 9_000],
+        ] {
+            let efforts = Efforts::new(efforts).unwrap();
+            let table = measured(efforts).unwrap();
+            check(&table);
+            for (recall, leaves) in MEASURED_RECALLS.iter().zip(efforts.hundredths().unwrap()) {
+                assert_eq!(hundredths(&table, *recall), u64::from(leaves), "{table:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn measuring_what_the_table_says_changes_little() {
+        let table = measured(Efforts::new([80, 130, 320]).unwrap()).unwrap();
+        for ((_, now), (_, before)) in table.iter().zip(BY_RECALL) {
+            assert!(*now >= before && *now <= before + before / 10, "{table:?}");
+        }
     }
 }

@@ -110,6 +110,7 @@ mod tests {
             segments: 1,
             bytes: 0,
             created: 0,
+            efforts: None,
             tree: Tree {
                 entries: 8,
                 partitions: 3,
