@@ -162,7 +162,10 @@ mod tests {
                 let root = (u64::from(partitions) * 10_000).isqrt();
                 let made = (root * u64::from(hundredths(leaves, partitions))).div_ceil(10_000);
                 let above = made.checked_sub(leaves.into()).unwrap();
-                assert!(above <= 1 + root / 10_000, "{leaves} of {partitions}: {made}");
+                assert!(
+                    above <= 1 + root / 10_000,
+                    "{leaves} of {partitions}: {made}"
+                );
             }
         }
     }
