@@ -251,7 +251,13 @@ def efforts(here, name="index"):
 @suite.test
 def searches_follow_what_was_measured(fs, here):
     """What is noted decides how much is looked at, and stays with the index."""
-    queries = made(here)
+    # Without clusters, one leaf has few of the nearest.
+    source = np.random.default_rng(8)
+    rows, queries = (source.standard_normal((n, DIM), np.float32) for n in (RECORDS, 40))
+    with contextlib.suppress(FileNotFoundError):
+        vexabi.index_drop(here, "index")
+    vexabi.index_create(here, "index", DIM)
+    store(here, "index", rows, files=4)
     expect_equal(efforts(here), None, "efforts of a new index")
     vexabi.index_efforts(here, "index", (17, 17, 17))
     expect_equal(efforts(here), [17, 17, 17], "efforts")
@@ -261,7 +267,7 @@ def searches_follow_what_was_measured(fs, here):
     expect_equal(recall(here, "index", queries, 10), least, "recall with the same effort")
     vexabi.index_efforts(here, "index", (17, 60_000, 60_000))
     expect_equal(recall(here, "index", queries, 10), 1.0, "recall when everything is looked at")
-    expect(least < 0.95, f"recall {least} with one leaf")
+    expect(least < 0.8, f"recall {least} with one leaf")
     file = here / "queries.npy"
     np.save(file, queries)
     report = vexctl("index", "calibrate", here, "index", "--npy", file)
