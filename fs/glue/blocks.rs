@@ -3,7 +3,8 @@
 
 use super::deferred::Deferred;
 use crate::vfs::{
-    checksum::crc32, code, task, BlockRun, BlockSeal, BufMut, BufRef, Buffers, Label, Update,
+    checksum::crc32, code, task, BlockRef, BlockRun, BlockSeal, BufMut, BufRef, Buffers, Label,
+    Update,
 };
 use core::cell::RefCell;
 use engine::io::{check_owner, Each, Extent, ReadBlocks, Reuse, Run, Transaction};
@@ -120,7 +121,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> ReadBlocks for Reader<'a> {
-    type Ref = BufRef<'a, SIZE>;
+    type Ref = BlockRef<'a, SIZE>;
     type Run = BlockRun<'a, SIZE>;
 
     fn sb(&self) -> &Super {

@@ -12,7 +12,7 @@
 //! [`super::RwSemaphore`] and the compiler checks the rest. Guards cannot outlive the lock or the handle that they were made under.
 
 use super::borrow::{BorrowSlot, BorrowTable};
-use super::kept::{BlockRun, KeptBlocks, Label};
+use super::kept::{BlockRun, KeptBlock, KeptBlocks, Label};
 use super::{bindings, code, to_result, BlockAside, BlockDevice, BlockSeal, Handle, Result};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
@@ -167,11 +167,10 @@ impl<const SIZE: usize> Buffers<SIZE> {
         block: u64,
         kind: u32,
         verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
-    ) -> Result<BufRef<'_, SIZE>, E> {
+    ) -> Result<BlockRef<'_, SIZE>, E> {
         let buffer = self.verified(block, kind, verify)?;
-        Ok(BufRef {
-            buffer,
-            _slot: None,
+        Ok(BlockRef {
+            held: Held::Buffer(buffer),
             _lock: PhantomData,
         })
     }
@@ -183,22 +182,20 @@ impl<const SIZE: usize> Buffers<SIZE> {
         (kind, label): (u32, Label),
         again: bool,
         verify: impl FnOnce(&[u8; SIZE]) -> Result<(), E>,
-    ) -> Result<BufRef<'_, SIZE>, E> {
-        let buffer = match self.kept.buffer(block, label) {
-            // INVARIANT: The reference is ours; what is kept was up to date, and is of this device's block size.
-            Some(bh) => Buffer { bh },
-            None => {
-                let buffer = self.verified(block, kind, verify)?;
-                if again {
-                    // SAFETY: The buffer is that of the block, valid, up to date, and has just been verified.
-                    unsafe { self.kept.keep(block, label, buffer.bh) };
-                }
-                buffer
-            }
-        };
-        Ok(BufRef {
-            buffer,
-            _slot: None,
+    ) -> Result<BlockRef<'_, SIZE>, E> {
+        if let Some(kept) = self.kept.block(block, label) {
+            return Ok(BlockRef {
+                held: Held::Kept(kept),
+                _lock: PhantomData,
+            });
+        }
+        let buffer = self.verified(block, kind, verify)?;
+        if again {
+            // SAFETY: The buffer is that of the block, valid, up to date, and has just been verified.
+            unsafe { self.kept.keep(block, label, buffer.bh) };
+        }
+        Ok(BlockRef {
+            held: Held::Buffer(buffer),
             _lock: PhantomData,
         })
     }
@@ -324,7 +321,7 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
         let buffer = self.buffers.verified(block, kind, verify)?;
         Ok(BufRef {
             buffer,
-            _slot: Some(slot),
+            _slot: slot,
             _lock: PhantomData,
         })
     }
@@ -434,10 +431,49 @@ impl<'a, S: BlockSeal<SIZE>, const SIZE: usize> Update<'a, S, SIZE> {
     }
 }
 
-/// A shared guard of one block.
+/// What a shared guard keeps its block in memory by.
+enum Held<const SIZE: usize> {
+    Buffer(Buffer<SIZE>),
+    /// Of a device with blocks of `SIZE` bytes.
+    Kept(KeptBlock),
+}
+
+/// A shared guard of one block, outside of an update.
+pub(crate) struct BlockRef<'a, const SIZE: usize> {
+    held: Held<SIZE>,
+    _lock: PhantomData<(&'a Buffers<SIZE>, *mut ())>,
+}
+
+impl<const SIZE: usize> BlockRef<'_, SIZE> {
+    /// The block's number.
+    pub(crate) fn block(&self) -> u64 {
+        match &self.held {
+            Held::Buffer(buffer) => buffer.block(),
+            Held::Kept(kept) => kept.block,
+        }
+    }
+}
+
+impl<const SIZE: usize> Deref for BlockRef<'_, SIZE> {
+    type Target = [u8; SIZE];
+
+    fn deref(&self) -> &[u8; SIZE] {
+        let data = match &self.held {
+            Held::Buffer(buffer) => buffer.data(),
+            Held::Kept(kept) => kept.data.as_ptr().cast(),
+        };
+        // SAFETY: The data is valid while the reference to the buffer, or to the chunk that has one, is held: what is kept is not ended while
+        // somebody may look at blocks. No exclusive guard of the block exists (see the module's text). What may write meanwhile is the seal at commit: it
+        // stores a checksum, which is only looked at by the verification before the first guard, and by nobody through a guard; a race that is harmless in
+        // the kernel's memory model.
+        unsafe { &*data }
+    }
+}
+
+/// A shared guard of one block inside an update.
 pub(crate) struct BufRef<'a, const SIZE: usize> {
     buffer: Buffer<SIZE>,
-    _slot: Option<BorrowSlot<'a>>,
+    _slot: BorrowSlot<'a>,
     _lock: PhantomData<(&'a Buffers<SIZE>, *mut ())>,
 }
 
@@ -452,10 +488,8 @@ impl<const SIZE: usize> Deref for BufRef<'_, SIZE> {
     type Target = [u8; SIZE];
 
     fn deref(&self) -> &[u8; SIZE] {
-        // SAFETY: The data is valid while the reference to the buffer is held. No exclusive guard of the block exists (see the
-        // module's text). What may write meanwhile is the seal at commit: it stores a checksum, which is only looked at
-        // by the verification before the first guard, and by nobody through a guard; a race that is harmless in the
-        // kernel's memory model.
+        // SAFETY: The data is valid while the reference to the buffer is held. No exclusive guard of the block exists, by the table of borrows; for
+        // the seal see `BlockRef::deref`.
         unsafe { &*self.buffer.data() }
     }
 }

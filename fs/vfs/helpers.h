@@ -121,11 +121,16 @@ struct buffer_head *rvfs_getblk(struct block_device *bdev, sector_t block, unsig
 /* buffers that are kept at hand: kept.c */
 #define RVFS_KEPT_BLOCKS 16
 
+/* What is looked at of a block that is kept: in one cache line. */
+struct rvfs_kept_block {
+	/* What it was found to be when it was read; 0: not kept. */
+	u64 label;
+	void *data;
+};
+
 /* The buffers of RVFS_KEPT_BLOCKS blocks in a row, those that were read. */
 struct rvfs_kept_chunk {
-	/* What each block was found to be when it was read; 0: not kept. */
-	u64 labels[RVFS_KEPT_BLOCKS];
-	void *data[RVFS_KEPT_BLOCKS];
+	struct rvfs_kept_block blocks[RVFS_KEPT_BLOCKS];
 	struct buffer_head *bh[RVFS_KEPT_BLOCKS];
 	refcount_t refs;
 	/* Since the shrinker came by. */

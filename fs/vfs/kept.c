@@ -120,12 +120,12 @@ bool rvfs_kept_fill(struct rvfs_kept_chunk *chunk, unsigned int n, u64 label,
 	if (!chunk->bh[n]) {
 		get_bh(bh);
 		chunk->bh[n] = bh;
-		chunk->data[n] = bh->b_data;
+		chunk->blocks[n].data = bh->b_data;
 	}
 	ours = chunk->bh[n] == bh;
 	/* Who sees the label sees the buffer. */
 	if (ours)
-		smp_store_release(&chunk->labels[n], label);
+		smp_store_release(&chunk->blocks[n].label, label);
 	spin_unlock(&chunk->lock);
 	return ours;
 }
@@ -157,8 +157,8 @@ void rvfs_kept_end(struct rvfs_kept *kept, u64 start, u64 count)
 		spin_lock(&chunk->lock);
 		for (n = 0; n < RVFS_KEPT_BLOCKS; n++) {
 			if (block + n >= start && block + n < end) {
-				chunk->labels[n] = 0;
-				chunk->data[n] = NULL;
+				chunk->blocks[n].label = 0;
+				chunk->blocks[n].data = NULL;
 				brelse(chunk->bh[n]);
 				chunk->bh[n] = NULL;
 			}

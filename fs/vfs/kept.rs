@@ -84,21 +84,19 @@ impl KeptBlocks {
         NonNull::new(raw).map(Chunk)
     }
 
-    /// The buffer of a block that is kept with this label, with a reference for the caller.
-    pub(super) fn buffer(
-        &self,
-        block: u64,
-        label: Label,
-    ) -> Option<NonNull<bindings::buffer_head>> {
+    /// A block that is kept with this label. The buffer itself is not touched.
+    pub(super) fn block(&self, block: u64, label: Label) -> Option<KeptBlock> {
         let (number, n) = Self::place(block);
         let chunk = self.get(number)?;
         if !chunk.has(n, label) {
             return None;
         }
-        let bh = chunk.buffer(n)?;
-        // SAFETY: The buffer is valid, as the chunk holds a reference.
-        unsafe { bindings::rvfs_get_bh(bh.as_ptr()) };
-        Some(bh)
+        // INVARIANT: The block was there, and the chunk goes along.
+        Some(KeptBlock {
+            data: chunk.data(n)?,
+            block,
+            _chunk: chunk,
+        })
     }
 
     /// Keeps a block's buffer, for which a reference is taken, if there is memory for it.
@@ -144,43 +142,33 @@ struct Chunk(NonNull<bindings::rvfs_kept_chunk>);
 impl Chunk {
     /// Whether block `n` of it is kept with this label. If it is, its buffer can be looked at.
     fn has(&self, n: usize, label: Label) -> bool {
-        if n >= CHUNK {
+        let Some(block) = self.block(n) else {
             return false;
-        }
-        // SAFETY: The chunk is valid, and `n` lies in it. The word is only changed as a whole.
-        let word = unsafe {
-            AtomicU64::from_ptr((&raw mut (*self.0.as_ptr()).labels).cast::<u64>().add(n))
         };
+        // SAFETY: The place is valid. The word is only changed as a whole.
+        let word = unsafe { AtomicU64::from_ptr(&raw mut (*block.as_ptr()).label) };
         // Pairs with the release in `rvfs_kept_fill`.
         word.load(Ordering::Acquire) == label.0.get()
     }
 
-    /// The buffer of block `n`, of which [`Chunk::has`] was true, and has been since the caller's right to look at blocks began.
-    fn buffer(&self, n: usize) -> Option<NonNull<bindings::buffer_head>> {
+    /// What is looked at of block `n`.
+    fn block(&self, n: usize) -> Option<NonNull<bindings::rvfs_kept_block>> {
         if n >= CHUNK {
             return None;
         }
-        // SAFETY: The chunk is valid, and `n` lies in it. It was written before the label, and is not changed while somebody may look at blocks.
+        // SAFETY: The chunk is valid, and `n` lies in it.
         NonNull::new(unsafe {
-            (&raw const (*self.0.as_ptr()).bh)
-                .cast::<*mut bindings::buffer_head>()
+            (&raw mut (*self.0.as_ptr()).blocks)
+                .cast::<bindings::rvfs_kept_block>()
                 .add(n)
-                .read()
         })
     }
 
-    /// The data of block `n`, as [`Chunk::buffer`].
+    /// The data of block `n`, of which [`Chunk::has`] was true, and has been since the caller's right to look at blocks began.
     fn data(&self, n: usize) -> Option<NonNull<u8>> {
-        if n >= CHUNK {
-            return None;
-        }
-        // SAFETY: As in `buffer`.
-        NonNull::new(unsafe {
-            (&raw const (*self.0.as_ptr()).data)
-                .cast::<*mut u8>()
-                .add(n)
-                .read()
-        })
+        let block = self.block(n)?;
+        // SAFETY: The place is valid. The pointer was written before the label, and is not changed while somebody may look at blocks.
+        NonNull::new(unsafe { (&raw const (*block.as_ptr()).data).read().cast() })
     }
 
     /// Keeps a buffer as block `n`. False if another buffer is kept there.
@@ -202,6 +190,17 @@ impl Drop for Chunk {
         // SAFETY: This value owns a reference, by the invariant.
         unsafe { bindings::rvfs_kept_put(self.0.as_ptr()) };
     }
+}
+
+/// A block that is kept, and a reference to its chunk.
+///
+/// # Invariants
+///
+/// `data` is that of `block`, of the device's block size; it stays as long as this value lives and nobody calls [`KeptBlocks::end`].
+pub(super) struct KeptBlock {
+    pub(super) data: NonNull<u8>,
+    pub(super) block: u64,
+    _chunk: Chunk,
 }
 
 /// A shared guard of blocks in a row that are kept; of none at first.
@@ -237,7 +236,7 @@ impl<'a, const SIZE: usize> BlockRun<'a, SIZE> {
         let at = self.first.saturating_add(n);
         let data = self.chunks.get(at / CHUNK)?.as_ref()?.data(at % CHUNK)?;
         // SAFETY: By the invariant the data is there. No exclusive guard of the block exists, as the right to look at blocks is borrowed for `'a`; for
-        // the seal see `BufRef::deref`.
+        // the seal see `BlockRef::deref`.
         Some(unsafe { data.cast().as_ref() })
     }
 

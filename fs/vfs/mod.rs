@@ -108,7 +108,7 @@ pub(crate) use self::{
     aref::ARef,
     aside::BlockAside,
     attr::{Access, FileFlags, INodeOperations, IdMap, Owner, Stat, Time},
-    buffer::{BufMut, BufRef, Buffers, Update},
+    buffer::{BlockRef, BufMut, BufRef, Buffers, Update},
     device::BlockDevice,
     dir::{DirEmitter, DirectoryOperations, FileType, NewEntry, RenameMode, RenameSide},
     export::ExportOperations,

@@ -99,6 +99,6 @@ unsafe extern "C" fn frozen<S: BlockSeal<SIZE>, const SIZE: usize>(
     let (seal, kind) = unsafe { (&*(*trigger).owner, (*trigger).kind) };
     // SAFETY: The buffer is valid.
     let block = unsafe { (*bh).b_blocknr };
-    // SAFETY: jbd2 gives `size` bytes that no handle changes now. Shared guards may exist; see `BufRef::deref`.
+    // SAFETY: jbd2 gives `size` bytes that no handle changes now. Shared guards may exist; see `BlockRef::deref`.
     seal.seal(kind, block, unsafe { &mut *data.cast() });
 }
