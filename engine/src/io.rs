@@ -42,6 +42,10 @@ pub trait ReadBlocks {
         copy_slots(self, block, at, out)
     }
 
+    /// A hint that [`ReadBlocks::copy_slots`] will be called for `len` bytes from byte `at` of block `block` on: what of it is in memory can come nearer to the
+    /// processor meanwhile. May do nothing, and waits for nothing.
+    fn slots_ahead(&self, _block: u64, _at: usize, _len: usize) {}
+
     /// A hint that these blocks will be read soon; may do nothing.
     fn prefetch(&self, _start: u64, _len: u32) {}
 

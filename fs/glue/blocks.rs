@@ -6,6 +6,7 @@ use crate::vfs::{
     checksum::crc32, code, task, BlockRef, BlockRun, BlockSeal, BufMut, BufRef, Buffers, Label,
     Update,
 };
+use ::vector::hint::will_read;
 use core::cell::RefCell;
 use engine::io::{check_owner, Each, Extent, ReadBlocks, Reuse, Run, Transaction};
 use engine::Error;
@@ -18,6 +19,9 @@ pub(super) const SIZE: usize = BLOCK_SIZE;
 
 /// How often what may not fail is tried without memory, about 20 ms apart.
 pub(super) const MEMORY_TRIES: u32 = 500;
+
+/// Blocks of a slot that are fetched into the processor's cache ahead of copying it. Where it has more, the processor sees by itself where reading goes.
+const BLOCKS_AHEAD: u64 = 2;
 
 /// Seals blocks when their transaction commits.
 pub(super) struct Seal {
@@ -160,6 +164,26 @@ impl<'a> ReadBlocks for Reader<'a> {
                 run,
             )
             .map_err(|(block, f)| f.at(block))
+    }
+
+    fn slots_ahead(&self, block: u64, at: usize, len: usize) {
+        let Some(label) = label(BlockKind::Slots) else {
+            return;
+        };
+        let (mut at, mut left) = (at, len);
+        for block in block..block.saturating_add(BLOCKS_AHEAD) {
+            let Some(data) = self.buffers.at_hand(block, label) else {
+                return;
+            };
+            let bytes = data.get(at..).unwrap_or(&[]);
+            let bytes = bytes.get(..left).unwrap_or(bytes);
+            will_read(bytes);
+            left = left.saturating_sub(bytes.len());
+            if left == 0 {
+                return;
+            }
+            at = 0;
+        }
     }
 
     fn prefetch(&self, start: u64, len: u32) {

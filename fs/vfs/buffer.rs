@@ -200,6 +200,14 @@ impl<const SIZE: usize> Buffers<SIZE> {
         })
     }
 
+    /// A block that is at hand with this label, if it is.
+    pub(crate) fn at_hand(&self, block: u64, label: Label) -> Option<BlockRef<'_, SIZE>> {
+        Some(BlockRef {
+            held: Held::Kept(self.kept.block(block, label)?),
+            _lock: PhantomData,
+        })
+    }
+
     /// Makes `run` the guard of `count` blocks from `start` on, which are kept at hand. Those that are not yet are read as by [`Buffers::read`], with
     /// their number for `verify`, and shown to `accept`: what that found, `label` says of all of them.
     ///

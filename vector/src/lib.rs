@@ -12,6 +12,7 @@
 //! | `math` | every floating-point operation; separately compiled for the kernel |
 //! | `external` | in the kernel build: the math object as it is called |
 //! | `compute` | the safe interface of the math: batches, queries, who may use the FPU |
+//! | `hint` | what the processor may fetch into its cache meanwhile |
 //! | `crc32` | a checksum with vector registers, for kernels that have none |
 //! | `ann` | what the vector tree computes: codes, estimates, divisions |
 //! | `distance` | [`Distance`], the ordered integer that stands for a distance |
@@ -35,6 +36,8 @@ pub mod compute;
 pub mod crc32;
 pub mod distance;
 pub mod error;
+#[path = "math/hint.rs"]
+pub mod hint;
 pub mod kind;
 #[cfg(not(vector_math_external))]
 pub mod math;

@@ -7,6 +7,7 @@
 //! | [`index`] | the index table: create, look up, list, begin to drop |
 //! | [`record`] | put, get, delete; the records of one inode, and their end with it |
 //! | [`segment`] | slots on disk: allocation, reading, writing, erasing |
+//! | [`gather`] | many slots, wherever they lie, copied without waiting for each |
 //! | [`location`] | which leaf of the search tree has a slot's entry |
 //! | [`tree`] | the search tree: entries put and removed, partitions divided and dissolved, search |
 //! | [`scan`] | all records of an index in bounded steps, for exact search |
@@ -27,6 +28,7 @@
 //! ([`crate::io::Reuse::AtHome`]). No operation frees more than one segment.
 
 pub mod drop_index;
+pub(crate) mod gather;
 pub mod index;
 pub(crate) mod location;
 pub mod record;

@@ -272,6 +272,14 @@ impl Segment {
         io.copy_slots(self.block(range.start), at, out, all)
     }
 
+    /// Says that slot `slot` will be copied whole. Errors: [`Error::Corrupt`] if there is no such slot.
+    pub(crate) fn announce<R: ReadBlocks>(&self, io: &R, slot: u32) -> Result<()> {
+        let range = self.range(slot)?;
+        let at = (range.start % BLOCK_SIZE as u64) as usize;
+        io.slots_ahead(self.block(range.start), at, self.slot_size);
+        Ok(())
+    }
+
     /// The block that holds the location of slot `slot`.
     pub(crate) fn location_block(&self, slot: u32) -> u64 {
         self.at

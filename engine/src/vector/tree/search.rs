@@ -11,6 +11,7 @@ use super::shape;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::ReadBlocks;
+use crate::vector::gather::Gather;
 use crate::vector::scan::Batch;
 use crate::vector::segment::{self, Segment};
 use ::vector::ann::{Noted, Query, QueryMemory, Rotation, NO_LIMIT};
@@ -435,11 +436,13 @@ impl<'m> Search<'m> {
         let all = index.records.saturating_mul(stride as u64);
         // The segment of the last record: the next one is often in the same.
         let mut held: Option<(Segment, R::Ref)> = None;
-        let mut count = 0usize;
         // First all are copied, so that the processor waits for many of them at once; then they are looked at.
+        let mut gather = Gather::new(all);
+        let room = buf.len() / stride.max(1);
         let mut places = buf.chunks_exact_mut(stride.max(1));
-        let mut place = places.next();
-        while let Some(into) = place.take() {
+        let mut place = || places.next().ok_or(Error::BufferTooSmall);
+        let mut count = 0usize;
+        while count < room {
             let Some(near) = self.found.get_mut(self.fetched) else {
                 break;
             };
@@ -454,13 +457,12 @@ impl<'m> Search<'m> {
             if slot >= segment.at.slots || !segment::is_used(bits, slot) {
                 // Removed since.
                 near.what = 0;
-                place = Some(into);
                 continue;
             }
-            segment.copy_slot(io, slot, into, all)?;
+            gather.push(io, (segment, slot), &mut place)?;
             count = count.saturating_add(1);
-            place = places.next();
         }
+        gather.finish(io, place)?;
         let copied = self.found.items.get(first..self.fetched).unwrap_or(&[]);
         let copied = copied.iter().filter(|near| near.what != 0);
         for (near, bytes) in copied.zip(buf.chunks_exact(stride.max(1))) {
