@@ -34,9 +34,7 @@ impl INodeOperations for VexFs {
     }
 
     fn change_rights(inode: &INode<Self>, change: impl FnOnce()) {
-        let mut changes = inode.sb().mount().rights().write();
-        change();
-        *changes = changes.wrapping_add(1);
+        inode.sb().mount().change_rights(change);
     }
 
     fn set_flags(inode: &INode<Self>, flags: FileFlags) -> Result {

@@ -183,7 +183,6 @@ impl FileSystem for VexFs {
                 space,
                 groups,
                 deferred,
-                state: 1,
             },
             on_error,
             Background::new(new)?,

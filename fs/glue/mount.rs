@@ -11,10 +11,10 @@ use super::VexFs;
 use crate::vfs::background::Background;
 use crate::vfs::{
     checksum::crc32, code, task, BlockAside, BlockDevice, Buffers, Credits, Handle, Journal,
-    RwSemaphore, SuperBlock, Tid,
+    ReadGuard, RwSemaphore, SuperBlock, Tid,
 };
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use engine::io::Reuse;
 use engine::space::{GroupMem, Space};
 use engine::{Cx, Error};
@@ -37,8 +37,6 @@ pub(super) struct Meta {
     pub(super) groups: KVVec<GroupMem>,
     /// Blocks on their way to being free.
     pub(super) deferred: Deferred,
-    /// How often metadata may have changed, from 1.
-    pub(super) state: u64,
 }
 
 /// A mount's data.
@@ -48,6 +46,8 @@ pub(crate) struct Mount {
     background: Background<VexFs>,
     #[pin]
     meta: RwSemaphore<Meta>,
+    /// How often metadata may have changed, from 1. Set under the exclusive lock.
+    state: AtomicU64,
     journal: Journal<Seal, SIZE>,
     device: BlockDevice,
     /// As it was when mounted; geometry, seed and hash seed never change while mounted.
@@ -67,7 +67,9 @@ pub(crate) struct Mount {
     #[pin]
     tidy: Tidy,
     #[pin]
-    rights: RwSemaphore<u64>,
+    rights: RwSemaphore<()>,
+    /// How often a mode or an owner has changed. Set under that lock.
+    rights_state: AtomicU64,
 }
 
 impl Mount {
@@ -88,6 +90,7 @@ impl Mount {
             pin_init!(Self {
                 background,
                 meta <- RwSemaphore::new(meta),
+                state: AtomicU64::new(1),
                 journal,
                 device,
                 sb,
@@ -99,7 +102,8 @@ impl Mount {
                 failed: AtomicBool::new(false),
                 counters: Counters::default(),
                 tidy <- Tidy::new(),
-                rights <- RwSemaphore::new_outer(0),
+                rights <- RwSemaphore::new_outer(()),
+                rights_state: AtomicU64::new(0),
             }),
             GFP_KERNEL,
         )
@@ -120,10 +124,28 @@ impl Mount {
         &self.counters
     }
 
-    /// How often a mode or an owner has changed. It is held while one changes in memory, and by who asks for several permissions that must hold at one moment.
-    /// Taken before the metadata lock and before inodes are loaded, after an inode's lock.
-    pub(super) fn rights(&self) -> &RwSemaphore<u64> {
-        &self.rights
+    /// Modes and owners do not change in memory as long as this is held, for those who ask for several permissions that must hold at one moment. Taken
+    /// before the metadata lock and before inodes are loaded, after an inode's lock.
+    pub(super) fn hold_rights(&self) -> ReadGuard<'_, ()> {
+        self.rights.read()
+    }
+
+    /// Changes modes or owners in memory.
+    pub(super) fn change_rights(&self, change: impl FnOnce()) {
+        let _held = self.rights.write();
+        change();
+        self.rights_state.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is the same as long as no mode and no owner changes: what was found out under [`Mount::hold_rights`] holds until it is another.
+    pub(super) fn rights_state(&self) -> u64 {
+        self.rights_state.load(Ordering::Acquire)
+    }
+
+    /// A number that is the same as long as no metadata changes, and never 0. Whoever has read something of a later state finds a later one here,
+    /// with a lock or without: what was found out in a state holds until it is another.
+    pub(super) fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
     }
 
     /// What is remembered of tidying search trees.
@@ -210,7 +232,7 @@ impl Mount {
             sb: &self.sb,
             again: false,
         });
-        (x, meta.state)
+        (x, self.state())
     }
 
     /// Totals, for statfs.
@@ -297,7 +319,9 @@ impl Mount {
             if matches!(enough, Ok(false)) {
                 return Ok(None);
             }
-            meta.state = meta.state.wrapping_add(1).max(1);
+            // Nobody else sets it.
+            self.state
+                .store(self.state().wrapping_add(1).max(1), Ordering::Release);
             let now = task::now();
             let txn = Txn {
                 update: meta.buffers.update(&handle).map_err(kernel)?,

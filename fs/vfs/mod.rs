@@ -121,7 +121,7 @@ pub(crate) use self::{
     mapping::{Completion, Extent, InlineData, MapRequest, Mapping, MappingOperations},
     new_inode::{INodeKind, Lookup, NewINode, UnhashedINode},
     open_file::OpenFile,
-    rwsem::RwSemaphore,
+    rwsem::{ReadGuard, RwSemaphore},
     seal::{BlockSeal, SealTable},
     simd::KernelFpu,
     super_block::{FlushKind, NewSuperBlock, StatFs, SuperBlock},

@@ -38,6 +38,8 @@ pub(super) struct Seeker {
     memory: QueryMemory,
     buf: KVVec<u8>,
     effort: Effort,
+    /// The index as it was when it was loaded last, and the metadata's state then.
+    loaded: Option<(u64, Index)>,
 }
 
 impl Seeker {
@@ -52,6 +54,7 @@ impl Seeker {
             memory: QueryMemory::new(index, effort.probes, effort.wanted)?,
             buf: request::buffer(bytes)?,
             effort,
+            loaded: None,
         })
     }
 
@@ -87,22 +90,28 @@ impl Seeker {
             }
             let mut batch: Option<Batch<'_>> = None;
             let fpu = comparer.fpu();
-            let buf = &mut self.buf;
+            let (buf, loaded) = (&mut self.buf, &mut self.loaded);
             let step = sb.mount().read_often(|io| -> Result<Step, Error> {
-                let index = vector::load(io, index.id)?;
+                let now = sb.mount().state();
+                if loaded.as_ref().is_none_or(|(then, _)| *then != now) {
+                    *loaded = Some((now, vector::load(io, index.id)?));
+                }
+                let Some((_, index)) = loaded else {
+                    return Err(Error::Internal("index not loaded"));
+                };
                 if *state.get_or_insert(index.tree.changes) != index.tree.changes {
                     return Ok(Step::Changed);
                 }
                 if !found {
                     let mut left = steps;
-                    while search.step(io, fpu, &index)? == Progress::More {
+                    while search.step(io, fpu, index)? == Progress::More {
                         left = left.saturating_sub(1);
                         if left == 0 {
                             return Ok(Step::More);
                         }
                     }
                 }
-                Ok(match search.fetch(io, &index, buf)? {
+                Ok(match search.fetch(io, index, buf)? {
                     Fetched::Batch(b) => {
                         batch = Some(b);
                         Step::Found

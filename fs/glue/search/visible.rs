@@ -72,6 +72,8 @@ pub(super) struct Visible<'a> {
     dirs: Table<bool>,
     /// Paths that were given out, by inode and [`version`].
     shown: Table<Place>,
+    /// In which state of the metadata records of an inode were found to live, by the inode and [`age`].
+    alive: Table<u64>,
     buf: KVVec<u8>,
     paths: Paths,
     conditions: &'a Conditions,
@@ -93,6 +95,7 @@ impl<'a> Visible<'a> {
             files: Table::new(KEPT)?,
             dirs: Table::new(KEPT)?,
             shown: Table::new(KEPT)?,
+            alive: Table::new(KEPT)?,
             buf: request::buffer(PATH_ROOM)?,
             paths: Paths {
                 address,
@@ -110,9 +113,9 @@ impl<'a> Visible<'a> {
 
     /// Whether a record may be a hit.
     pub(super) fn admits(&mut self, record: &SlotHeader) -> Result<bool> {
-        let sb = self.sb;
-        let rights = sb.mount().rights().read();
-        self.rights = *rights;
+        let mount = self.sb.mount();
+        let _rights = mount.hold_rights();
+        self.rights = mount.rights_state();
         if !self.is_live(record)? {
             return Ok(false);
         }
@@ -129,9 +132,12 @@ impl<'a> Visible<'a> {
 
     /// The path of a record that may be a hit, now in the caller's memory if there was room. `None` if it is none.
     pub(super) fn path(&mut self, record: &SlotHeader) -> Result<Option<Place>> {
-        let sb = self.sb;
-        let rights = sb.mount().rights().read();
-        self.rights = *rights;
+        if let Some(place) = self.known(record) {
+            return Ok(Some(place));
+        }
+        let mount = self.sb.mount();
+        let rights = mount.hold_rights();
+        self.rights = mount.rights_state();
         if !self.is_live(record)? {
             return Ok(None);
         }
@@ -163,9 +169,34 @@ impl<'a> Visible<'a> {
         Ok(Some(place))
     }
 
-    fn is_live(&self, record: &SlotHeader) -> Result<bool> {
-        let live = self.sb.mount().read(|io| vector::is_live(io, record));
-        live.map_err(|e| read_failed(self.sb, record.ino, e))
+    /// The path of a record that may be a hit, if another hit has the same and nothing has changed since that was shown: neither permissions nor
+    /// metadata. Takes no lock, as both would tell by a number.
+    fn known(&self, record: &SlotHeader) -> Option<Place> {
+        let mount = self.sb.mount();
+        if mount.rights_state() != self.rights || !self.still_lives(record) {
+            return None;
+        }
+        self.shown
+            .get(record.ino, version(record.generation, self.rights))
+    }
+
+    /// Whether the record was found to live, and no metadata has changed since.
+    fn still_lives(&self, record: &SlotHeader) -> bool {
+        let found = self.alive.get(record.ino, age(record));
+        found.is_some_and(|state| state == self.sb.mount().state())
+    }
+
+    fn is_live(&mut self, record: &SlotHeader) -> Result<bool> {
+        if self.still_lives(record) {
+            return Ok(true);
+        }
+        let mount = self.sb.mount();
+        let (live, state) = mount.read_with_state(|io| vector::is_live(io, record));
+        let live = live.map_err(|e| read_failed(self.sb, record.ino, e))?;
+        if live {
+            self.alive.insert(record.ino, age(record), state)?;
+        }
+        Ok(live)
     }
 
     /// Whether the inode is still the one of this generation, and the current task has `access` to it; of a file that is to be read, also
@@ -313,6 +344,11 @@ impl Way {
 /// What verdicts hold for, beside the inode's number: its generation, and how often permissions had changed, of which 32 bits are more than enough for one request.
 fn version(generation: u32, rights: u64) -> u64 {
     (rights << 32) | u64::from(generation)
+}
+
+/// What decides whether the records of an inode live, beside the inode itself.
+fn age(record: &SlotHeader) -> u64 {
+    u64::from(record.generation) << 32 | u64::from(record.epoch)
 }
 
 /// Where the last `names` names of the path `buf[at..]` begin, behind the slash.
