@@ -20,11 +20,15 @@ use crate::glue::ioctl::{self, request};
 use crate::vfs::{code, Result, SuperBlock};
 use ::vector::{Candidate, Distance, Kind, Queries, Rank, TopK};
 use core::mem::size_of;
+use core::ops::Range;
 use engine::vector::tree::{self, Aim, Effort};
 use kernel::prelude::*;
 use layout::vector::Index;
 use uapi::Hit;
 use zerocopy::{FromZeros, IntoBytes};
+
+/// Queries whose hits are remembered at a time, though only those of one count: it costs less than to forget after each.
+const TURNS: usize = 8;
 
 /// What the caller asked for.
 #[derive(Clone, Copy)]
@@ -296,6 +300,8 @@ impl Results {
             .ok_or(code::EINVAL)?;
         let progress = self.progress.get_mut(query).ok_or(code::EINVAL)?;
         self.turn = self.turn.wrapping_add(1);
+        // What queries before this one found is of no use.
+        self.seen.trim(self.k.saturating_mul(TURNS));
         let mut too_far = false;
         for hit in hits.iter().take(progress.found) {
             self.seen.insert(hit.inode, hit.label, self.turn)?;
@@ -337,24 +343,26 @@ impl Results {
 
     /// Writes hits and their numbers to the caller's arrays.
     pub(super) fn write(&self, hits: u64, counts: u64) -> Result {
+        let mut found = KVVec::<u32>::with_capacity(self.progress.len(), GFP_KERNEL_ACCOUNT)?;
+        // Hits that follow each other are written together.
+        let mut rows = 0..0usize;
         for (query, progress) in self.progress.iter().enumerate() {
             let start = query.saturating_mul(self.k);
-            let found = self
-                .hits
-                .get(start..start.saturating_add(progress.found))
-                .ok_or(code::EINVAL)?;
-            request::write(
-                hits,
-                start.saturating_mul(size_of::<Hit>()),
-                found.as_bytes(),
-            )?;
-            let count = progress.found as u32;
-            request::write(
-                counts,
-                query.saturating_mul(size_of::<u32>()),
-                &count.to_ne_bytes(),
-            )?;
+            if rows.end != start {
+                self.write_rows(hits, rows)?;
+                rows = start..start;
+            }
+            rows.end = start.saturating_add(progress.found);
+            found.push(progress.found as u32, GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(())
+        self.write_rows(hits, rows)?;
+        request::write(counts, 0, found.as_bytes())
+    }
+
+    /// Writes some hits to their places in the caller's array.
+    fn write_rows(&self, hits: u64, rows: Range<usize>) -> Result {
+        let offset = rows.start.saturating_mul(size_of::<Hit>());
+        let rows = self.hits.get(rows).ok_or(code::EINVAL)?;
+        request::write(hits, offset, rows.as_bytes())
     }
 }

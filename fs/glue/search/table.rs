@@ -36,6 +36,18 @@ impl<V: Copy> Table<V> {
         })
     }
 
+    /// Empties it if it has more than `most` entries, so that it stays in the processor's cache.
+    pub(super) fn trim(&mut self, most: usize) {
+        if self.used > most {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = None);
+        self.used = 0;
+    }
+
     /// The value of a pair.
     pub(super) fn get(&self, a: u64, b: u64) -> Option<V> {
         let at = self.place(a, b)?;
@@ -46,8 +58,7 @@ impl<V: Copy> Table<V> {
     /// Sets the value of a pair.
     pub(super) fn insert(&mut self, a: u64, b: u64, value: V) -> Result {
         if self.used >= self.limit {
-            self.slots.iter_mut().for_each(|slot| *slot = None);
-            self.used = 0;
+            self.clear();
         }
         if self.used.saturating_mul(2) >= self.slots.len() {
             self.grow()?;
