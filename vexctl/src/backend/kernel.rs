@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{anyhow, bail, ensure, Context as _, Error, Result};
 use layout::efforts::EFFORTS;
@@ -285,16 +286,16 @@ impl Backend for KernelBackend {
                 }
             }
         };
-        let paths = self.paths.get(..used).context(NONSENSE)?;
+        let mut paths = Paths {
+            bytes: self.paths.get(..used).context(NONSENSE)?,
+            place: (0, 0),
+            path: None,
+        };
         let mut answers = Vec::with_capacity(counts.len());
         for (hits, count) in hits.chunks(k.max(1)).zip(&counts) {
             let hits = hits.get(..*count as usize).context(NONSENSE)?;
-            answers.push(
-                hits.iter()
-                    .map(|hit| found(hit, paths))
-                    .collect::<Option<Vec<_>>>()
-                    .context(NONSENSE)?,
-            );
+            let hits = hits.iter().map(|hit| found(hit, &mut paths));
+            answers.push(hits.collect::<Option<Vec<_>>>().context(NONSENSE)?);
         }
         Ok(answers)
     }
@@ -414,13 +415,30 @@ const NO_HIT: Hit = Hit {
     reserved0: 0,
 };
 
+/// The paths of an answer. Hits of one file often follow each other, and share one.
+struct Paths<'a> {
+    bytes: &'a [u8],
+    /// Where the last one lies: offset and length.
+    place: (u32, u32),
+    /// The last one.
+    path: Option<Rc<[u8]>>,
+}
+
+impl Paths<'_> {
+    fn get(&mut self, offset: u32, len: u32) -> Option<Rc<[u8]>> {
+        if self.path.is_none() || self.place != (offset, len) {
+            let path = self.bytes.get(offset as usize..)?.get(..len as usize)?;
+            self.place = (offset, len);
+            self.path = Some(path.into());
+        }
+        self.path.clone()
+    }
+}
+
 /// A hit, if its path lies within `paths`.
-fn found(hit: &Hit, paths: &[u8]) -> Option<model::Hit> {
-    let path = paths
-        .get(hit.path_offset as usize..)?
-        .get(..hit.path_len as usize)?;
+fn found(hit: &Hit, paths: &mut Paths<'_>) -> Option<model::Hit> {
     Some(model::Hit {
-        path: path.into(),
+        path: paths.get(hit.path_offset, hit.path_len)?,
         label: hit.label,
         tag: hit.tag,
         inode: hit.inode,
