@@ -103,7 +103,7 @@ fn measured(efforts: Efforts) -> Option<Table> {
             stretched(middle, middle_at)
         } else if *recall < high_at {
             let (below, above) = (stretched(middle, middle_at), stretched(high, high_at));
-            (below.saturating_add(above) / 2).clamp(middle, high)
+            (below.saturating_add(above) / 2).max(middle).min(high)
         } else {
             stretched(high, high_at)
         };
