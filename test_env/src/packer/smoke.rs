@@ -130,13 +130,14 @@ pub fn run(host: &Host, image: &Path, tree: &Tree, accel: Accel, report: &Report
     Ok(())
 }
 
-/// The disk of what the machine is given: the demonstration's notes, the package tree.
+/// The disk of what the machine is given: the demonstration's notes, what steps of the smoke test run, the package tree.
 fn share(host: &Host, tree: &Tree) -> Result<PathBuf> {
     let folder = tempfile::tempdir_in(host.work())?;
     // The root of the disk is for everybody, the folder was not.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
     for (from, name) in [
         (project::root().join("demo"), "demo"),
+        (project::root().join("test_env/guest"), "tests"),
         (tree.folder.clone(), "tree"),
     ] {
         sys::run(
