@@ -56,6 +56,7 @@ PEERS: dict[str, Entry] = {
     "sqlite-vec": Entry("sqlite-vec", "sqlite_peer", "SqliteVec"),
     "vexfs-exact": Entry(None, kind="exact"),
     "vexfs-tree": Entry(None, kind="tree"),
+    "vexfs-graph": Entry(None, kind="graph"),
 }
 
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Search trees of indexes while they are changed: memory for it, room for entries, and dissolving thin partitions in the background. What a tree is, and which change is right, is the
-//! engine's to know.
+//! Search trees and graphs of indexes while they are changed: memory for it, room for entries, and in the background dissolving thin partitions and sweeping graphs. What these are, and which
+//! change is right, is the engine's to know.
 
 mod memory;
+mod sweep;
 mod tidy;
 
 pub(super) use memory::{QueryMemory, TreeMemory};

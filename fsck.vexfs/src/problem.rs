@@ -162,6 +162,13 @@ catalogue! {
     629 PartitionCode Error "a code in a search tree is not its vector's"
     630 PartitionNotErased Error "a place without entry in a search tree is not erased"
     631 IndexTree Error "an index counts other entries or partitions than its search tree has"
+    632 GraphBad Error "the root, an extent or a node of a graph cannot be used"
+    633 GraphNode Error "a node of a graph and a record do not lead to each other"
+    634 GraphVector Error "a node of a graph has another vector than its record"
+    635 GraphNeighbour Error "a neighbour in a graph is none of its nodes, or its code is not its vector's"
+    636 GraphNotErased Error "a node of a graph without record is not erased"
+    637 GraphFresh Error "a record has neither a node nor a place in the list of its graph, or the list is wrong"
+    638 IndexGraph Error "a graph counts other nodes than it has"
 
     701 BlockBitmapBad Error "a block bitmap cannot be used"
     702 BlockFree Error "blocks in use are free in the block bitmap"

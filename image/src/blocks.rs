@@ -548,7 +548,9 @@ impl Blocks {
             | BlockKind::Segment
             | BlockKind::Slots
             | BlockKind::Locations
-            | BlockKind::Partition => geometry.is_data(block, 1),
+            | BlockKind::Partition
+            | BlockKind::GraphRoot
+            | BlockKind::Graph => geometry.is_data(block, 1),
             _ => (geometry.system_end..geometry.blocks).contains(&block),
         };
         if allowed {

@@ -4,6 +4,7 @@
 
 mod copy;
 mod file;
+mod graph;
 mod names;
 mod path;
 mod search;
@@ -11,6 +12,7 @@ mod search_tree;
 mod vectors;
 
 pub use copy::{CopyOptions, CopyReport};
+pub use graph::{GraphSweep, Made};
 pub use names::DirEntry;
-pub use search::Searcher;
+pub use search::{GraphSearcher, Searcher};
 pub use vectors::NewRecord;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Memory for operations on the search trees of indexes, which the engine wants from its caller, and floating point for them.
 
+use engine::vector::graph::GraphMemory;
 use engine::vector::tree::{Builder, Lengths, Near, Search, SearchMemory, Workspace};
+use layout::graph::MAX_FRESH;
 use layout::partition::FACTORS;
 use layout::vector::Index;
 use vector::ann::Noted;
@@ -123,5 +125,48 @@ impl QueryMemory {
             noted: &mut self.noted,
         };
         Search::new(&self.compute, index, query, probes, memory)
+    }
+}
+
+/// What a search of a graph works in.
+pub struct GraphQueryMemory {
+    signs: Vec<u16>,
+    rotated: Vec<u32>,
+    table: Vec<u8>,
+    bytes: Vec<u8>,
+    beam: Vec<Near>,
+    visited: Vec<u64>,
+    found: Vec<Near>,
+}
+
+impl GraphQueryMemory {
+    /// For searches of `index` with a beam of `beam` nodes for `wanted` records.
+    ///
+    /// # Errors
+    /// Those of [`Search::lengths`].
+    pub fn new(index: &Index, beam: usize, wanted: usize) -> engine::Result<Self> {
+        let (signs, [rotated, table, bytes]) = Search::lengths(index)?;
+        Ok(Self {
+            signs: vec![0; signs],
+            rotated: vec![0; rotated],
+            table: vec![0; table],
+            bytes: vec![0; bytes],
+            beam: vec![Near::default(); GraphMemory::beam(beam)],
+            visited: vec![0; GraphMemory::visited(beam)],
+            found: vec![Near::default(); wanted + MAX_FRESH],
+        })
+    }
+
+    /// It, for one search.
+    pub fn lend(&mut self) -> GraphMemory<'_> {
+        GraphMemory {
+            signs: &mut self.signs,
+            rotated: &mut self.rotated,
+            table: &mut self.table,
+            bytes: &mut self.bytes,
+            beam: &mut self.beam,
+            visited: &mut self.visited,
+            found: &mut self.found,
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! | 0 | 4 | magic, by kind |
 //! | 4 | 4 | crc32 of the block with these four bytes as zero, started from the filesystem's seed |
 //! | 8 | 8 | the block's own number |
-//! | 16 | 8 | owner: inode number (nodes), group number (bitmaps, descriptors), index id (segments, locations, partitions) |
+//! | 16 | 8 | owner: inode number (nodes), group number (bitmaps, descriptors), index id (segments, locations, partitions, graphs) |
 //! | 24 | 1 | tree kind (nodes), else 0 |
 //! | 25 | 1 | level (nodes, 0 is a leaf), else 0 |
 //! | 26 | 1 | words in a key (nodes), else 0 |
@@ -15,6 +15,7 @@
 
 use crate::btree::{self, TreeKind};
 use crate::bytes::{array, put, u32_at};
+use crate::graph;
 use crate::group;
 use crate::inode;
 use crate::partition;
@@ -72,11 +73,15 @@ pub enum BlockKind {
     Locations,
     /// A part of a node of an index's search tree. Erased, it is all zero, without header and checksum.
     Partition,
+    /// The root of an index's graph.
+    GraphRoot,
+    /// Nodes of an index's graph. Erased, it is all zero, without header and checksum.
+    Graph,
 }
 
 impl BlockKind {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [BlockKind; 9] = [
+    pub const ALL: [BlockKind; 11] = [
         BlockKind::Gdt,
         BlockKind::BlockBitmap,
         BlockKind::InodeBitmap,
@@ -86,6 +91,8 @@ impl BlockKind {
         BlockKind::Slots,
         BlockKind::Locations,
         BlockKind::Partition,
+        BlockKind::GraphRoot,
+        BlockKind::Graph,
     ];
 
     /// The four bytes that open a block of this kind, `None` for kinds without a header.
@@ -98,6 +105,8 @@ impl BlockKind {
             BlockKind::Segment => Some(u32::from_le_bytes(*b"VxSg")),
             BlockKind::Locations => Some(u32::from_le_bytes(*b"VxLc")),
             BlockKind::Partition => Some(u32::from_le_bytes(*b"VxPt")),
+            BlockKind::GraphRoot => Some(u32::from_le_bytes(*b"VxGr")),
+            BlockKind::Graph => Some(u32::from_le_bytes(*b"VxGn")),
             BlockKind::InodeTable | BlockKind::Slots => None,
         }
     }
@@ -180,12 +189,12 @@ pub fn crc_without(data: &[u8], off: usize, seed: u32, crc: Crc32) -> Option<u32
 }
 
 /// Sets the checksums in a block that is about to be written. `seed` is [`crate::superblock::Super::seed`].
-/// Kinds whose parts carry their own checksums (slots) are left alone, and partitions that were erased stay so. Never fails: it only
+/// Kinds whose parts carry their own checksums (slots) are left alone, and partitions and nodes of graphs that were erased stay so. Never fails: it only
 /// stores sums.
 pub fn seal(kind: BlockKind, data: &mut Block, seed: u32, crc: Crc32) {
     match kind {
         BlockKind::Slots => {}
-        BlockKind::Partition if u32_at(data, 0) == Some(0) => {}
+        BlockKind::Partition | BlockKind::Graph if u32_at(data, 0) == Some(0) => {}
         BlockKind::InodeTable => {
             for raw in data.chunks_exact_mut(inode::INODE_SIZE) {
                 inode::seal(raw, seed, crc);
@@ -228,7 +237,8 @@ pub fn verify(
                 }
                 BlockKind::Segment => segment::verify_header(data),
                 BlockKind::Locations => segment::verify_locations(data),
-                BlockKind::Partition => partition::verify_block(data),
+                BlockKind::Partition | BlockKind::Graph => partition::verify_block(data),
+                BlockKind::GraphRoot => graph::verify_root(data),
                 BlockKind::Gdt => group::verify_block(data),
                 _ => Ok(()),
             }

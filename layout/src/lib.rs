@@ -29,6 +29,7 @@ pub mod dirent;
 pub mod efforts;
 pub mod extent;
 pub mod geometry;
+pub mod graph;
 pub mod group;
 pub mod inode;
 pub mod jbd2;
@@ -45,7 +46,7 @@ pub const BLOCK_SHIFT: u32 = 12;
 pub type Block = [u8; BLOCK_SIZE];
 
 /// Version of the whole format. Any change of a byte's meaning raises it, and with it the golden image.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// Block numbers are below this (48 bits).
 pub const MAX_BLOCKS: u64 = 1 << 48;

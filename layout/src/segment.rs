@@ -10,10 +10,11 @@
 //! from number `init` on were never written: whatever they hold counts as zero.
 //!
 //! The last blocks hold the *locations*: after the common header, for each slot the first block of the leaf of the search tree that its record
-//! has an entry in, u64, 0 if it has none; 508 slots a block. Blocks of them from number `located` on were never written and count as zero.
+//! has an entry in, u64, 0 if it has none, and the reference of its node in the index's graph ([`crate::graph`]), u64, 0 if it has none; 254 slots a block. Blocks of them from number `located` on were never written and count as zero.
 
 use crate::block::HEADER_SIZE;
 use crate::bytes::{array, put_u32, put_u64, u32_at, u64_at};
+use crate::graph::referred_node;
 use crate::vector::MAX_DIM;
 use crate::{Block, Crc32, Invalid, BLOCK_SIZE, MAX_BLOCKS};
 use zerocopy::little_endian::{U32, U64};
@@ -35,8 +36,10 @@ pub fn slot_size(vector_bytes: usize) -> usize {
     vector_bytes.saturating_add(SLOT_HEADER).saturating_add(7) & !7
 }
 
+/// Bytes of a location.
+const LOCATION_SIZE: usize = 16;
 /// Locations in a block.
-pub const BLOCK_LOCATIONS: u32 = ((BLOCK_SIZE - HEADER_SIZE) / 8) as u32;
+pub const BLOCK_LOCATIONS: u32 = ((BLOCK_SIZE - HEADER_SIZE) / LOCATION_SIZE) as u32;
 
 /// Blocks of the slot area of a segment with that many slots.
 pub fn slot_area_blocks(slots: u32, slot_size: u32) -> u64 {
@@ -57,25 +60,38 @@ pub fn segment_blocks(slots: u32, slot_size: u32) -> u64 {
         .saturating_add(1)
 }
 
-/// The location of slot `slot`, in the block that holds it.
+/// The leaf of slot `slot`, in the block that holds its location.
 pub fn location(block: &Block, slot: u32) -> Option<u64> {
     u64_at(block, location_offset(slot))
 }
 
-/// Sets the location of slot `slot`, in the block that holds it.
+/// Sets the leaf of slot `slot`, in the block that holds its location.
 pub fn put_location(block: &mut Block, slot: u32, leaf: u64) -> Option<()> {
     put_u64(block, location_offset(slot), leaf)
 }
 
-fn location_offset(slot: u32) -> usize {
-    ((slot % BLOCK_LOCATIONS) as usize * 8).saturating_add(HEADER_SIZE)
+/// The node of slot `slot`, in the block that holds its location.
+pub fn node(block: &Block, slot: u32) -> Option<u64> {
+    u64_at(block, location_offset(slot).saturating_add(8))
 }
 
-/// Checks a block of locations: block numbers below 2^48.
+/// Sets the node of slot `slot`, in the block that holds its location.
+pub fn put_node(block: &mut Block, slot: u32, node: u64) -> Option<()> {
+    put_u64(block, location_offset(slot).saturating_add(8), node)
+}
+
+fn location_offset(slot: u32) -> usize {
+    ((slot % BLOCK_LOCATIONS) as usize * LOCATION_SIZE).saturating_add(HEADER_SIZE)
+}
+
+/// Checks a block of locations: leaves and nodes lie below block 2^48.
 pub fn verify_locations(block: &Block) -> Result<(), Invalid> {
     for slot in 0..BLOCK_LOCATIONS {
         if location(block, slot).is_none_or(|leaf| leaf >= MAX_BLOCKS) {
             return Err(Invalid("location out of range"));
+        }
+        if node(block, slot).is_none_or(|node| referred_node(node).0 >= MAX_BLOCKS) {
+            return Err(Invalid("location of a node out of range"));
         }
     }
     Ok(())

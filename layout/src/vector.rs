@@ -2,9 +2,10 @@
 //! What the index table and the vector map hold.
 //!
 //! Index table, keys of two words:
-//! - (1 << 56, id) -> [`RawIndex`], the index and the root of its search tree;
+//! - (1 << 56, id) -> [`RawIndex`], the index and the roots of its search tree and graph;
 //! - (2 << 56 | 56 bits of the name's hash, collision index) -> id u32, then the name;
 //! - (3 << 56 | id, segment number) -> [`RawSegmentRef`];
+//! - (5 << 56 | id, number) -> an extent of the index's graph ([`crate::graph`]);
 //! - (4 << 56, 0) -> u32, the highest index id ever given (absent: none was).
 //!
 //! Names lead to indexes that can be used; the name of an index that is being dropped is free again.
@@ -149,6 +150,8 @@ pub struct RawIndex {
     pub height: u8,
     /// [`Efforts`]: leaves that searches had to look at for a recall of 0.9, 0.95 and 0.99 when it was measured last; 0: never.
     pub efforts: [u8; EFFORTS],
+    /// Root block of the graph, 0 if there is none.
+    pub graph: U64,
 }
 
 /// Bytes of [`RawIndex`].
@@ -175,6 +178,7 @@ pub struct Index {
     pub name: IndexName,
     pub tree: Tree,
     pub efforts: Efforts,
+    pub graph: u64,
 }
 
 /// The search tree of an index: its fields in [`RawIndex`].
@@ -287,6 +291,9 @@ impl Index {
         if (element == Element::Binary) != (metric == Metric::Hamming) {
             return Err(Invalid("metric of an index does not fit its elements"));
         }
+        if raw.graph.get() >= MAX_BLOCKS {
+            return Err(Invalid("root of a graph outside the filesystem"));
+        }
         let tree = Tree {
             root: raw.root.get(),
             entries: raw.entries.get(),
@@ -313,6 +320,7 @@ impl Index {
             name,
             tree: tree.check()?,
             efforts: Efforts::parse(raw.efforts)?,
+            graph: raw.graph.get(),
         })
     }
 
@@ -342,6 +350,7 @@ impl Index {
             partitions: U32::new(self.tree.partitions),
             height: self.tree.height,
             efforts: self.efforts.to_bytes(),
+            graph: U64::new(self.graph),
         })
     }
 
@@ -513,6 +522,6 @@ impl SlotAddr {
     }
 }
 
-const _: () = assert!(INDEX_SIZE == 168);
+const _: () = assert!(INDEX_SIZE == 176);
 const _: () = assert!(SEGMENT_REF_SIZE == 24);
 const _: () = assert!(SLOT_ADDR_SIZE == 8);

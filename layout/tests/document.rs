@@ -48,9 +48,13 @@ structures! {
     vector::RawIndex {
         id, dim, element, metric, mode, uid, gid, dropping, records, segments, next_segment, free_slots, hint,
         name_len, made_at, name, root, entries, rotation, changes, partitions, height, efforts,
+        graph,
     }
     vector::RawSegmentRef { start, blocks, slots, free, reserved }
     vector::RawSlotAddr { segment, slot }
+    graph::RawRoot {
+        state, stale, nodes, live, linked, entry, segment, slot, fresh, extents, gone, generation,
+    }
     segment::RawSlot { ino, label, tag, generation, epoch, index, crc }
     jbd2::RawHeader { magic, blocktype, sequence }
     jbd2::RawSuper {
@@ -140,7 +144,10 @@ fn numbers_in_the_text_are_those_of_the_code() {
     ));
     has("slots, at most 32,256".to_owned());
     assert_eq!(segment::MAX_SLOTS, 32_256);
-    has(format!("{} u64: that of slot", segment::BLOCK_LOCATIONS));
+    has(format!(
+        "{} pairs of u64: that of slot",
+        segment::BLOCK_LOCATIONS
+    ));
     has(format!(
         "{} zero bytes, and {} *units* of {} bytes",
         32,
@@ -152,6 +159,13 @@ fn numbers_in_the_text_are_those_of_the_code() {
         partition::MAX_PARTITION_BLOCKS
     ));
     has(format!("the index, {} bytes, below", vector::INDEX_SIZE));
+    has(format!("extents of {} blocks", graph::EXTENT_BLOCKS));
+    has(format!("at most {} |", graph::MAX_FRESH));
+    has(format!("neighbours u16 (at most {})", graph::DEGREE));
+    has(format!("From byte {} of the block", graph::FRESH_AT));
+    let units = |dim| graph::NodeShape::new(dim).unwrap().units();
+    has("takes `2 n / 16 + 9` units".to_owned());
+    assert_eq!((units(16), units(384)), (11, 57));
     has(format!(
         "levels of the tree, at most {}",
         partition::MAX_HEIGHT

@@ -26,6 +26,8 @@ pub(crate) mod ann {
         pub(crate) fn vexfs_ann_sides(args: *const SidesArgs);
         pub(crate) fn vexfs_ann_nearest(args: *const NearestArgs);
         pub(crate) fn vexfs_ann_mean(args: *const MeanArgs);
+        pub(crate) fn vexfs_ann_node(args: *const NodeArgs);
+        pub(crate) fn vexfs_ann_apart(args: *const ApartArgs);
     }
 }
 

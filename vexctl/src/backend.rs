@@ -143,6 +143,8 @@ pub enum Effort {
     All,
     /// So many leaves of the search tree, at least one.
     Probes(u32),
+    /// A beam of so many nodes of the graph of an optimised index; as the usual recall, if it has none. In images only.
+    Beam(u32),
     /// As many leaves as this part of the hits needs, in ten thousandths.
     Recall(u32),
 }
@@ -208,6 +210,12 @@ pub trait Backend {
     /// # Errors
     /// Why not, without the name.
     fn drop_index(&mut self, name: &str) -> Result<()>;
+
+    /// Makes the graph of an index, in place of the one that it may have, and tells `progress` how many steps are done, of how many.
+    ///
+    /// # Errors
+    /// Why not, without the name.
+    fn optimize(&mut self, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<()>;
 
     /// Stores a record of the path.
     ///

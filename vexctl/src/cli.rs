@@ -120,7 +120,8 @@ pub enum IndexCommand {
     ///
     /// Every record must have one entry and every entry one record, which name each other; every code is computed again from
     /// its vector and compared bit by bit. On a mount, searches, puts and deletes go on meanwhile; totals are compared if
-    /// nothing has changed. The first thing wrong ends it, with exit status 1. fsck.vexfs checks all of a filesystem.
+    /// nothing has changed. The first thing wrong ends it, with exit status 1. fsck.vexfs checks all of a filesystem, the graphs of
+    /// optimised indexes too, which this does not look at.
     Verify(Named),
     /// Enter records into the search tree that have no entry in it
     ///
@@ -130,7 +131,7 @@ pub enum IndexCommand {
     /// Take the search tree of an index down, and build it anew
     ///
     /// Searches, puts and deletes go on meanwhile, but until it is done searches compare all records: their answers are exact, and
-    /// slower. After a crash or an interruption, index build goes on.
+    /// slower. After a crash or an interruption, index build goes on. The graph of an optimised index stays, and is searched.
     Rebuild(Named),
     /// Measure what searching an index takes, and have searches follow it
     ///
@@ -138,6 +139,12 @@ pub enum IndexCommand {
     /// the index how many leaves a recall of 0.9, 0.95 and 0.99 took. From then on search --recall goes by that, in place of
     /// a cautious guess; also when the index has grown. Only the owner of the index may note it.
     Calibrate(Calibrate),
+    /// Make the graph that searches an index fastest, until many records were put
+    ///
+    /// Searches use it at once, and look at all records that were put since, some hundreds at most;
+    /// after more of them they use the search tree, until the index is optimised again. Only
+    /// in an image.
+    Optimize(Named),
     /// Drop an index with all of its records
     Drop(Named),
 }
@@ -373,7 +380,7 @@ pub struct Search {
     ///
     /// Without it a part of the index's search tree is looked at, which may miss some
     /// of the nearest records. Distances are exact either way.
-    #[arg(long, conflicts_with_all = ["recall", "probes"])]
+    #[arg(long, conflicts_with_all = ["recall", "probes", "beam"])]
     pub exact: bool,
 
     /// The part of the nearest records that is to be found: 0.5 to 1
@@ -386,6 +393,10 @@ pub struct Search {
     /// Leaves of the search tree to look at, in place of a recall
     #[arg(long, value_name = "N", conflicts_with = "recall", value_parser = clap::value_parser!(u32).range(1..))]
     pub probes: Option<u32>,
+
+    /// Nodes of the beam in which the graph of an optimised index is searched, in place of a recall; only in an image
+    #[arg(long, value_name = "N", conflicts_with_all = ["recall", "probes"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub beam: Option<u32>,
 
     /// Only records with labels from FROM to TO, both included
     #[arg(long, value_name = "FROM..TO", value_parser = range::<u64>, help_heading = "Conditions")]
@@ -437,6 +448,10 @@ pub struct Bench {
     /// Numbers of leaves to look at, too; may be given again
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub probes: Vec<u32>,
+
+    /// Widths of the beam in a graph, too; may be given again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub beam: Vec<u32>,
 
     /// Seconds for each line of the table
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]

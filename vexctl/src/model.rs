@@ -58,6 +58,9 @@ pub struct Index {
     /// Leaves of the tree that searches look at for a recall of 0.9, 0.95 and 0.99, in hundredths of the root of the number of
     /// partitions, if that was measured.
     pub efforts: Option<[u32; EFFORTS]>,
+    /// Its graph, if it was optimised; not told by a mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Graph>,
 }
 
 /// The search tree of an index.
@@ -69,6 +72,21 @@ pub struct Tree {
     pub partitions: u32,
     /// Levels.
     pub height: u32,
+    /// Bytes of the device that it occupies.
+    pub bytes: u64,
+}
+
+/// The graph of an index that was optimised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Graph {
+    /// "in use"; "unfinished" or "being freed" if that was interrupted; "outdated" if too many records were put since.
+    pub state: &'static str,
+    /// Records with a node.
+    pub nodes: u64,
+    /// Records put since, at which every search looks.
+    pub fresh: u32,
+    /// Records that are gone, of which codes are left until the next sweep.
+    pub gone: u64,
     /// Bytes of the device that it occupies.
     pub bytes: u64,
 }
@@ -172,6 +190,15 @@ impl Report for IndexInfo {
                     "efforts   {low}, {middle}, {high} times the root of the partitions for recall 0.9, 0.95, 0.99"
                 )?;
             }
+        }
+        if let Some(graph) = &index.graph {
+            let state = graph.state;
+            let space = bytes(graph.bytes);
+            let (nodes, fresh, gone) = (graph.nodes, graph.fresh, graph.gone);
+            writeln!(
+                out,
+                "graph     {state}: {space}, {nodes} nodes, {fresh} records put since, {gone} gone"
+            )?;
         }
         writeln!(out, "mode      {:03o}", index.mode)?;
         writeln!(out, "owner     {}:{}", index.uid, index.gid)?;

@@ -36,6 +36,20 @@ const PROBES: [u64; 18] = [
     2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192,
 ];
 
+/// The knob of the graph: nodes of the beam.
+const BEAM: &str = "beam";
+/// Its settings, those of the peers' graphs.
+const BEAMS: [u64; 18] = [
+    10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512, 768,
+];
+
+/// Settings of one knob.
+fn settings(knob: &str, values: &[u64]) -> Vec<Knobs> {
+    let each = values.iter();
+    each.map(|value| Knobs::from([(knob.to_owned(), *value)]))
+        .collect()
+}
+
 /// How the index is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
@@ -43,6 +57,8 @@ pub enum Kind {
     Exact,
     /// The search tree
     Tree,
+    /// The graph of an optimised index
+    Graph,
 }
 
 impl Kind {
@@ -50,12 +66,8 @@ impl Kind {
     fn knobs(self) -> Vec<Knobs> {
         match self {
             Kind::Exact => vec![Knobs::new()],
-            Kind::Tree => {
-                let probes = PROBES.iter();
-                probes
-                    .map(|probes| Knobs::from([(KNOB.to_owned(), *probes)]))
-                    .collect()
-            }
+            Kind::Tree => settings(KNOB, &PROBES),
+            Kind::Graph => settings(BEAM, &BEAMS),
         }
     }
 
@@ -67,14 +79,16 @@ impl Kind {
         let knob = match self {
             Kind::Exact => None,
             Kind::Tree => Some(KNOB),
+            Kind::Graph => Some(BEAM),
         };
         if let Some(unknown) = knobs.keys().find(|name| Some(name.as_str()) != knob) {
             anyhow::bail!("{self:?} has no knob {unknown}");
         }
-        Ok(match (self, knobs.get(KNOB)) {
+        Ok(match (self, knob.and_then(|knob| knobs.get(knob))) {
             (Kind::Exact, _) => Effort::All,
-            (Kind::Tree, None) => Effort::Recall(uapi::search::SEARCH_RECALL),
+            (Kind::Tree | Kind::Graph, None) => Effort::Recall(uapi::search::SEARCH_RECALL),
             (Kind::Tree, Some(probes)) => Effort::Probes(u32::try_from(*probes)?),
+            (Kind::Graph, Some(beam)) => Effort::Beam(u32::try_from(*beam)?),
         })
     }
 }
@@ -147,7 +161,10 @@ impl Store {
 
     fn fill(&self, base: &Matrix, image: Option<&Path>, path: &Path) -> Result<()> {
         let mut backend = backend::open(image, path, Access::Manage)?;
-        let result = fill(&mut *backend, base);
+        let mut result = fill(&mut *backend, base);
+        if result.is_ok() && self.kind == Kind::Graph {
+            result = backend.optimize(INDEX, &mut |_, _| {});
+        }
         backend.finish()?;
         result
     }
@@ -305,7 +322,7 @@ fn record(row: u64) -> NewRecord {
 
 /// An empty filesystem with room for so many bytes of vectors and what belongs to them, and the file in it.
 fn make_image(path: &Path, vectors: u64) -> Result<()> {
-    let blocks = (vectors / BLOCK_SIZE as u64) * 3 + (1 << 16);
+    let blocks = (vectors / BLOCK_SIZE as u64) * 6 + (1 << 16);
     let device = FileDevice::create(path, blocks * BLOCK_SIZE as u64)?;
     format::format(&device, &Options::new(blocks))?;
     drop(device);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Freeing what a dropped index leaves, in bounded steps: its search tree, its records, with their slots erased and their segments freed one after the other, at last
+//! Freeing what a dropped index leaves, in bounded steps: its graph, its search tree, its records, with their slots erased and their segments freed one after the other, at last
 //! itself. A step leaves nothing behind that the next one would have to know of, so a crash between two costs nothing.
 
+use super::graph;
 use super::index::{self, table_block};
 use super::record::{
     freed_segment_credits, look_up, remove, remove_credits, MAX_LOCATION_BLOCKS, MAX_SLOT_BLOCKS,
@@ -25,10 +26,11 @@ pub fn drop_credits<R: ReadBlocks>(io: &R, max: u32) -> Result<u32> {
         .saturating_mul(max)
         .saturating_add(freed_segment_credits(io, MAX_LOCATION_BLOCKS)?)
         .max(clear::STEP_CREDITS)
+        .max(graph::clear_credits(io)?)
         .saturating_add(STORE_SYSTEM_CREDITS))
 }
 
-/// Goes on dropping index `id`, which [`super::drop_begin`] was called for: frees one partition of its search tree, or removes up to `max` records and at most
+/// Goes on dropping index `id`, which [`super::drop_begin`] was called for: frees a part of its graph or one partition of its search tree, or removes up to `max` records and at most
 /// one segment, or the index itself. Returns whether that was the last; after a crash too.
 ///
 /// Changes `vectors` of the records' inodes on disk; no transaction may hold copies of inodes across this.
@@ -38,6 +40,10 @@ pub fn drop_step<T: Transaction>(cx: &mut Cx<'_, T>, id: u32, max: u32) -> Resul
     let mut index = index::load_any(cx.io, id)?.ok_or(Error::NotFound)?;
     if !index.dropping {
         return Err(Error::Range("index is in use"));
+    }
+    if index.graph != 0 {
+        graph::clear_step(cx, &mut index)?;
+        return Ok(false);
     }
     if index.tree.root != 0 {
         clear::step(cx, &mut index).map_err(Error::late)?;

@@ -251,6 +251,7 @@ pub fn create<T: Transaction>(cx: &mut Cx<'_, T>, new: &NewIndex<'_>) -> Result<
             ..Tree::default()
         },
         efforts: Efforts::default(),
+        graph: 0,
     };
     let mut value = [0; NAME_VALUE_MAX];
     let value = write_name(id, &name, &mut value).map_err(|e| Error::Range(e.0))?;

@@ -7,8 +7,9 @@
 //! | [`index`] | the index table: create, look up, list, begin to drop |
 //! | [`record`] | put, get, delete; the records of one inode, and their end with it |
 //! | [`segment`] | slots on disk: allocation, reading, writing, erasing |
-//! | [`location`] | which leaf of the search tree has a slot's entry |
+//! | [`location`] | which leaf of the search tree has a slot's entry, and which node of the graph is its |
 //! | [`tree`] | the search tree: entries put and removed, partitions divided and dissolved, search |
+//! | [`graph`] | the graph of an index that was optimised |
 //! | [`scan`] | all records of an index in bounded steps, for exact search |
 //! | [`drop_index`] | freeing what a dropped index leaves |
 //!
@@ -27,6 +28,7 @@
 //! ([`crate::io::Reuse::AtHome`]). No operation frees more than one segment.
 
 pub mod drop_index;
+pub mod graph;
 pub mod index;
 pub(crate) mod location;
 pub mod record;

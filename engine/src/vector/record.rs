@@ -2,6 +2,7 @@
 //! Records: put, get, delete, the records of one inode, and what happens to them when their inode ends. It may not know how
 //! slots are laid out.
 
+use super::graph;
 use super::index::{self, table_block};
 use super::segment::{self, most_location_blocks, slot_blocks, Segment, SlotReader};
 use super::tree::place::{self, Placed};
@@ -328,6 +329,7 @@ pub fn put<T: Transaction>(
             segment::write_slot(cx.io, &s, addr.slot, u32::MAX, &header, elements)
                 .map_err(Error::late)?;
             enter_tree(cx.io, index, &s, addr.slot, &mut entry).map_err(Error::late)?;
+            graph::record_put(cx.io, index, &s, addr.slot).map_err(Error::late)?;
             if index.tree.entries != before {
                 let mut table = table(cx.io)?;
                 index::write(cx, &mut table, index).map_err(Error::late)?;
@@ -442,6 +444,7 @@ fn place<T: Transaction>(
     let (slot, init) = segment::take_slot(cx, &mut table, index, &mut s).map_err(Error::late)?;
     segment::write_slot(cx.io, &s, slot, init, header, elements).map_err(Error::late)?;
     enter_tree(cx.io, index, &s, slot, entry).map_err(Error::late)?;
+    graph::record_put(cx.io, index, &s, slot).map_err(Error::late)?;
     index.records = index.records.saturating_add(1);
     index::write(cx, &mut table, index).map_err(Error::late)?;
     inode::store(cx, &table).map_err(Error::late)?;
@@ -524,13 +527,14 @@ pub(crate) fn remove<T: Transaction>(
 ) -> Result<bool> {
     leave(cx, key)?;
     let mut table = table(cx.io)?;
-    // The tree of a dropped index is going or gone.
+    // Tree and graph of a dropped index are going or gone.
     if !index.dropping {
         let s = segment::load(cx.io, &table, index, addr.segment)?.ok_or(Error::corrupt(
             table_block(cx.io, &table),
             "record in a segment that does not exist",
         ))?;
         leave_tree(cx.io, index, &s, addr.slot)?;
+        graph::record_gone(cx.io, index, &s, addr.slot)?;
     }
     let freed = segment::release_slot(cx, &mut table, index, addr)?;
     index.records = index.records.checked_sub(1).ok_or(Error::corrupt(

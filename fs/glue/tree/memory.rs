@@ -5,6 +5,7 @@ use crate::compat::zeroed_bytes;
 use crate::glue::mount::Failure;
 use crate::vfs::{KernelFpu, Result};
 use ::vector::ann::Noted;
+use engine::vector::graph::{BuildMemory, LinkMemory};
 use engine::vector::tree::{Builder, Lengths, Near, Search, SearchMemory, Workspace};
 use kernel::prelude::*;
 use layout::partition::FACTORS;
@@ -110,6 +111,52 @@ impl TreeMemory {
             noted: &mut self.noted,
         };
         Builder::new(&self.fpu, memory)
+    }
+}
+
+/// Tombstones that a sweep erases in one round over all nodes.
+const LISTED: usize = 4096;
+
+/// What a sweep of a graph works in: up to two megabytes.
+pub(super) struct LinkSpace {
+    fpu: KernelFpu,
+    list: KVVec<u64>,
+    centre: KVVec<u32>,
+    rows: KVVec<u32>,
+    keys: KVVec<u32>,
+    parts: KVVec<u32>,
+    references: KVVec<u64>,
+    code: KVVec<u8>,
+}
+
+impl LinkSpace {
+    /// For the graph of `index`.
+    pub(super) fn new(index: &Index) -> Result<Self> {
+        let lengths = Lengths::of(index).map_err(|_| crate::vfs::code::EIO)?;
+        let candidates = BuildMemory::CANDIDATES;
+        Ok(Self {
+            fpu: KernelFpu::new(),
+            list: zeros(LISTED)?,
+            centre: zeros(lengths.code)?,
+            rows: zeros(lengths.code.saturating_mul(candidates))?,
+            keys: zeros(candidates)?,
+            parts: zeros(candidates)?,
+            references: zeros(candidates)?,
+            code: zeroed_bytes(lengths.code, GFP_KERNEL_ACCOUNT)?,
+        })
+    }
+
+    /// The list of tombstones, time on the floating-point unit, and memory for choosing neighbours.
+    pub(super) fn lend(&mut self) -> (&mut [u64], &KernelFpu, LinkMemory<'_>) {
+        let memory = LinkMemory {
+            centre: &mut self.centre,
+            rows: &mut self.rows,
+            keys: &mut self.keys,
+            parts: &mut self.parts,
+            references: &mut self.references,
+            code: &mut self.code,
+        };
+        (&mut self.list, &self.fpu, memory)
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Dissolving thin partitions of search trees in the background. When enough entries may have gone since the last time, every tree is gone through
+//! Dissolving thin partitions of search trees in the background, and the worker that does this and what [`super::sweep`] does. When enough entries may have gone since the last time, every tree is gone through
 //! once, some steps at a time with pauses between, each a transaction of its own.
 //!
 //! Nothing is lost if it never runs: trees only take more space then, and searches look at emptier partitions. So it gives way to everything: to a freeze,
 //! a remount, an unmount, an error that stops the mount; what it had in mind is forgotten with the mount.
 
+use super::sweep::{self, Sweeping};
 use super::TreeMemory;
 use crate::glue::blocks::Reader;
 use crate::glue::error::is_stopped;
@@ -13,7 +14,7 @@ use crate::glue::mount::Failure;
 use crate::glue::VexFs;
 use crate::vfs::background::BackgroundWork;
 use crate::vfs::{task, SuperBlock};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use engine::vector::{self, tree};
 use engine::Error;
 use kernel::new_mutex;
@@ -23,13 +24,13 @@ use layout::ino::INDEX_TABLE;
 use layout::vector::Index;
 
 /// Milliseconds between two looks at whether there is something to do.
-const IDLE: u32 = 5_000;
+pub(super) const IDLE: u32 = 5_000;
 /// Milliseconds between two pieces of work.
-const PAUSE: u32 = 20;
+pub(super) const PAUSE: u32 = 20;
 /// Milliseconds to wait if the mount is frozen.
 const FROZEN: u32 = 1_000;
 /// Steps in one piece.
-const STEPS: u32 = 32;
+pub(super) const STEPS: u32 = 32;
 /// Fewest entries that must have gone.
 const LEAST: u64 = 64;
 
@@ -54,6 +55,11 @@ pub(in crate::glue) struct Tidy {
     gone: AtomicU64,
     #[pin]
     position: Mutex<Option<Position>>,
+    /// The graph that is swept.
+    #[pin]
+    pub(super) sweeping: Mutex<Option<Sweeping>>,
+    /// Looks at graphs that found too little to erase, one after the other.
+    pub(super) impatience: AtomicU32,
 }
 
 impl Tidy {
@@ -62,6 +68,8 @@ impl Tidy {
         pin_init!(Self {
             gone: AtomicU64::new(0),
             position <- new_mutex!(None),
+            sweeping <- new_mutex!(None),
+            impatience: AtomicU32::new(0),
         })
     }
 
@@ -86,11 +94,10 @@ impl BackgroundWork for VexFs {
         let Some(_writing) = sb.try_internal_write() else {
             return Some(FROZEN);
         };
-        match piece(sb) {
-            Ok(wait) => Some(wait),
-            // Without memory or space for a transaction there may be both later. What stops the mount was reported.
-            Err(_) => Some(IDLE),
-        }
+        // Without memory or space for a transaction there may be both later. What stops the mount was reported.
+        let trees = piece(sb).unwrap_or(IDLE);
+        let graphs = sweep::piece(sb, sb.mount().tidy()).unwrap_or(IDLE);
+        Some(trees.min(graphs))
     }
 }
 

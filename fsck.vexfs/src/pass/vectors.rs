@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Pass 6: the index table, the vector map, and how map, segments, slots and search trees agree. Reading the table and the map is here; what lies in
-//! segments is compared in [`slots`], the trees in [`tree`].
+//! segments is compared in [`slots`], the trees in [`tree`], the graphs in [`graph`].
 
 use crate::check::Check;
 use crate::inodes::Known;
@@ -10,6 +10,7 @@ use crate::problem::{Code, Problem};
 use crate::tree::{walk, NodeFault, Tree, Visitor};
 use layout::btree::{Key, TreeKind};
 use layout::bytes::u32_at;
+use layout::graph::{parse_extent, CLASS_GRAPH};
 use layout::ino;
 use layout::vector::{
     name_key, parse_name, Index, IndexName, SegmentRef, SlotAddr, CLASS_COUNTER, CLASS_INDEX,
@@ -17,6 +18,7 @@ use layout::vector::{
 };
 use std::collections::{BTreeMap, HashMap};
 
+mod graph;
 mod slots;
 mod tree;
 
@@ -40,6 +42,8 @@ struct Found {
     bad: Vec<u32>,
     names: Vec<(Key, u32, IndexName)>,
     segments: BTreeMap<(u32, u32), SegmentRef>,
+    /// First blocks of the extents of graphs, by index and number.
+    extents: BTreeMap<(u32, u32), u64>,
     counter: Option<u32>,
     records: Vec<Record>,
     /// What is known of the segments that could be read, by index and first block.
@@ -80,6 +84,7 @@ pub fn run(check: &mut Check<'_>) {
     names(check, &found);
     let counts = slots::run(check, &mut found);
     tree::run(check, &mut found);
+    graph::run(check, &mut found);
     if !found.lost {
         index_counts(check, &found);
         inode_counts(check, &counts);
@@ -149,6 +154,16 @@ impl TableVisitor<'_, '_> {
                     }
                 }
             }
+            (CLASS_GRAPH, Ok(n)) if u32::try_from(low).is_ok() => match parse_extent(value) {
+                Ok(start) => {
+                    self.found.extents.insert((low as u32, n), start);
+                }
+                Err(e) => {
+                    self.check.lost_blocks = true;
+                    let problem = Problem::new(Code::GraphBad).index(low as u32);
+                    self.check.report(problem.detail(e.0));
+                }
+            },
             (CLASS_COUNTER, Ok(0)) if low == 0 && value.len() == 4 => {
                 self.found.counter = u32_at(value, 0);
             }

@@ -7,6 +7,7 @@ mod common;
 mod plant;
 
 mod bitmaps;
+mod graphs;
 mod inodes;
 mod names;
 mod superblock;
@@ -25,6 +26,7 @@ fn every_problem_has_a_test() {
         names::CODES,
         inodes::MORE,
         vectors::CODES,
+        graphs::CODES,
         vectors::MORE,
         bitmaps::CODES,
     ]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Searching the tree of an index of an image. Which of the records found are nearest by their exact distances, and which of them count, is the caller's.
+//! Searching the tree or the graph of an index of an image. Which of the records found are nearest by their exact distances, and which of them count, is the caller's.
 
+use engine::vector::graph;
 use engine::vector::tree::{Fetched, Progress};
 use engine::vector::Batch;
 use engine::Error;
@@ -10,7 +11,7 @@ use vector::Userspace;
 
 use crate::error::Result;
 use crate::image::Image;
-use crate::tree_memory::QueryMemory;
+use crate::tree_memory::{GraphQueryMemory, QueryMemory};
 
 /// Bytes of records that are handed out at once, at most (and one record at least).
 const BATCH: usize = 64 * 1024;
@@ -62,5 +63,54 @@ impl Searcher {
                 }
             }
         }
+    }
+}
+
+/// Searches of an index's graph, one after the other, in memory that they share.
+pub struct GraphSearcher {
+    compute: Userspace,
+    memory: GraphQueryMemory,
+    buffer: Vec<u8>,
+    beam: usize,
+    wanted: usize,
+}
+
+impl GraphSearcher {
+    /// For searches of `index` with a beam of `beam` nodes for `wanted` records.
+    ///
+    /// # Errors
+    /// Those of [`engine::vector::tree::Search::lengths`].
+    pub fn new(index: &Index, beam: usize, wanted: usize) -> Result<Self> {
+        let slot = slot_size(index.vector_bytes());
+        let bytes = wanted.saturating_mul(slot).clamp(slot, BATCH.max(slot));
+        Ok(Self {
+            compute: Userspace::detect(),
+            memory: GraphQueryMemory::new(index, beam, wanted)?,
+            buffer: vec![0; bytes],
+            beam,
+            wanted,
+        })
+    }
+
+    /// Gives the records of `index` that seem nearest to `query`, a validated vector, and those without a node, to `take`, in batches. The graph
+    /// [is searched](engine::vector::graph::is_searched).
+    ///
+    /// # Errors
+    /// Those of [`engine::vector::graph::nearest`]; those of `take`.
+    pub fn nearest(
+        &mut self,
+        image: &Image,
+        index: &Index,
+        query: &[u8],
+        mut take: impl FnMut(&Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let much = (self.beam, self.wanted);
+        let memory = self.memory.lend();
+        let mut found =
+            image.read(|io| graph::nearest(io, &self.compute, index, query, much, memory))?;
+        while let Some(batch) = image.read(|io| found.fetch(io, index, &mut self.buffer))? {
+            take(&batch)?;
+        }
+        Ok(())
     }
 }

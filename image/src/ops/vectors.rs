@@ -234,7 +234,7 @@ impl Image {
     }
 
     /// Goes through the search tree of an index, dissolving partitions that have become thin, until a whole round frees none: where one went, the
-    /// one above it may have become thin.
+    /// one above it may have become thin. And through its graph, as [`Image::sweep_graph`] does.
     ///
     /// # Errors
     /// [`engine::Error::NotFound`]; those of transactions.
@@ -252,7 +252,7 @@ impl Image {
                 })?;
             }
             if self.read(|io| vector::load(io, id))?.tree.partitions >= before {
-                return Ok(());
+                return self.sweep_graph(id);
             }
         }
     }

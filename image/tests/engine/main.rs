@@ -4,6 +4,8 @@
 mod churn_tree;
 mod common;
 mod corpus;
+mod graph;
+mod graph_sweep;
 mod hostile;
 mod model;
 mod power_cuts_rebuild;

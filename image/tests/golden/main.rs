@@ -37,7 +37,7 @@ const NOW: Time = Time {
 };
 const MAX_FILE: usize = 10_000;
 /// The oldest version that is read.
-const OLDEST: u32 = 3;
+const OLDEST: u32 = 4;
 
 const FILE: NewInode<'static> = NewInode {
     mode: mode::REGULAR | 0o640,
@@ -163,6 +163,14 @@ fn program(image: &mut Image) {
             engine::inode::store(cx, &inode)
         })
         .unwrap();
+    // A graph, and a record put since.
+    image.optimize_index(index, |_| {}).unwrap();
+    let record = NewRecord {
+        label: 5,
+        tag: 7,
+        elements: &elements(5),
+    };
+    image.put_records(file.ino, index, &[record]).unwrap();
     // And something removed again.
     image.create("gone", &FILE).unwrap();
     image.unlink("gone").unwrap();
@@ -284,6 +292,8 @@ fn images_of_all_versions_can_be_read() {
         assert_eq!((index.records, vectors), (7, 7));
         assert_eq!((index.tree.entries, index.tree.partitions), (7, 1));
         assert_eq!(index.efforts.hundredths(), Some([40, 112, 304]));
+        let graph = image.graph_root(index.id).unwrap().unwrap();
+        assert_eq!((graph.nodes, graph.live, graph.fresh), (7, 6, 1));
         assert_eq!(attribute, contents(3000));
         println!("version {version}: read");
     }

@@ -4,12 +4,13 @@
 
 use super::{Centroid, Noted, Query, Rotation};
 use crate::math::ann::{
-    vexfs_ann_centroid, vexfs_ann_encode, vexfs_ann_estimate, vexfs_ann_mean, vexfs_ann_nearest,
-    vexfs_ann_prepare, vexfs_ann_refine, vexfs_ann_rotate, vexfs_ann_sides, CentroidArgs,
-    EncodeArgs, EstimateArgs, MeanArgs, NearestArgs, PrepareArgs, RefineArgs, RotateArgs,
-    SidesArgs, FACTORS, PARAMETERS,
+    vexfs_ann_apart, vexfs_ann_centroid, vexfs_ann_encode, vexfs_ann_estimate, vexfs_ann_mean,
+    vexfs_ann_nearest, vexfs_ann_node, vexfs_ann_prepare, vexfs_ann_refine, vexfs_ann_rotate,
+    vexfs_ann_sides, ApartArgs, CentroidArgs, EncodeArgs, EstimateArgs, MeanArgs, NearestArgs,
+    NodeArgs, PrepareArgs, RefineArgs, RotateArgs, SidesArgs, FACTORS, PARAMETERS,
 };
 use crate::{Fpu, Kind, Metric};
+use layout::graph::DEGREE;
 use layout::partition::UNITS;
 use layout::Block;
 
@@ -167,6 +168,60 @@ impl Fpu {
         // only caller; `count` is at most the arrays' length, by the invariant of
         // Noted; those of Query by its invariants. Fpu as before.
         unsafe { vexfs_ann_refine(&args) }
+    }
+
+    /// The units of the node, from `at` on, lie in blocks that are present.
+    pub(super) fn call_node(
+        &self,
+        query: &Query<'_>,
+        blocks: &[Option<&Block>],
+        at: usize,
+        keys: &mut [u32; DEGREE],
+    ) -> u32 {
+        let mut key = 0;
+        let args = NodeArgs {
+            isa: self.isa() as u32,
+            zero: 0,
+            padded: query.shape.padded(),
+            query: query.rotated.as_ptr().cast(),
+            blocks: pointers(blocks),
+            at,
+            table: query.table.as_ptr(),
+            parameters: query.parameters.as_ptr().cast(),
+            key: &mut key,
+            keys: keys.as_mut_ptr(),
+        };
+        // SAFETY: the units lie in blocks that are present, by the only caller; those of
+        // Query by its invariants. Fpu as before.
+        unsafe { vexfs_ann_node(&args) };
+        key
+    }
+
+    /// As many rows as `out` has entries, or as there are, and as `own` has, if that is given; nothing if `centre` is not a row.
+    pub(super) fn call_apart(
+        &self,
+        rows: &[u32],
+        centre: &[u32],
+        own: Option<&[u32]>,
+        out: &mut [u32],
+    ) {
+        let padded = centre.len();
+        if padded == 0 || padded % 16 != 0 {
+            return;
+        }
+        let most = own.map_or(usize::MAX, <[u32]>::len);
+        let args = ApartArgs {
+            isa: self.isa() as u32,
+            relative: u32::from(own.is_some()),
+            padded,
+            count: (rows.len() / padded).min(out.len()).min(most),
+            rows: rows.as_ptr().cast(),
+            centre: centre.as_ptr().cast(),
+            own: own.map_or(core::ptr::null(), <[u32]>::as_ptr),
+            out: out.as_mut_ptr(),
+        };
+        // SAFETY: `count` rows, outputs and, if they are looked at, distances exist, and a centre. Fpu as before.
+        unsafe { vexfs_ann_apart(&args) }
     }
 
     /// As many rows as `keys` has entries, or as there are; nothing if `centres` is not two rows.

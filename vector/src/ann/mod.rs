@@ -12,17 +12,20 @@
 //! |---|---|
 //! | `rotation` | the random rotation of an index |
 //! | `query` | a query's tables, and its look at a partition |
+//! | `graph` | a query's look at a node of a graph, and choosing neighbours |
 //! | `divide` | dividing the members of a partition in two |
 //! | `means` | dividing many vectors among many centres |
 //! | `call` | the calls of the code kernels: the unsafe code |
 
 mod call;
 mod divide;
+mod graph;
 mod means;
 mod query;
 mod rotation;
 
 pub use divide::{mean, two_means, TwoMeans};
+pub use graph::{apart, hidden, Neighbours, ALONE};
 pub use means::{k_means, MAX_CENTRES};
 pub use query::{Centroid, Noted, Query, QueryMemory};
 pub use rotation::Rotation;

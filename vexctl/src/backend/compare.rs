@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Searching an index of an image: records from the search tree, or all of them, compared with queries by their exact distances.
+//! Searching an index of an image: records from its graph or search tree, or all of them, compared with queries by their exact distances.
 
 use anyhow::Result;
-use engine::vector::{is_live, scan, tree, Batch, ScanPos};
-use image::ops::Searcher;
+use engine::vector::{graph, is_live, scan, tree, Batch, ScanPos};
+use image::ops::{GraphSearcher, Searcher};
 use image::Image;
 use layout::segment::SlotHeader;
 use layout::vector::Index;
@@ -60,9 +60,59 @@ impl<'a> Comparison<'a> {
     ) -> Result<()> {
         let aim = match effort {
             Effort::Probes(probes) => tree::Aim::Probes(probes as usize),
+            Effort::Beam(beam) => tree::Aim::Beam(beam as usize),
             Effort::Recall(recall) => tree::Aim::Recall(recall),
             Effort::All => return self.scan(queries, best),
         };
+        if !self.in_graph(queries, aim, k, best)? {
+            return self.in_the_tree(queries, aim, k, best);
+        }
+        // Records that live no more, or do not count, took places: the tree is looked at for those queries.
+        for (n, top) in best.iter_mut().enumerate() {
+            if !top.is_full() {
+                top.clear();
+                self.in_the_tree(&queries.part(n, 1), aim, k, std::slice::from_mut(top))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the graph, if the index has one that can be searched with such an aim. Returns whether it did.
+    fn in_graph(
+        &mut self,
+        queries: &Queries<'_>,
+        aim: tree::Aim,
+        k: usize,
+        best: &mut [TopK<'_>],
+    ) -> Result<bool> {
+        let Some(beam) = graph::beam(self.index, aim, k) else {
+            return Ok(false);
+        };
+        if !self.image.read(|io| graph::is_searched(io, self.index))? {
+            return Ok(false);
+        }
+        let mut searcher = GraphSearcher::new(self.index, beam, k + 2)?;
+        for (n, top) in best.iter_mut().enumerate() {
+            let query = queries.part(n, 1);
+            let mut failed = None;
+            searcher.nearest(self.image, self.index, query.bytes(), |batch| {
+                let done = self.compare(&query, batch, std::slice::from_mut(top));
+                failed = failed.take().or(done.err());
+                Ok(())
+            })?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(true)
+    }
+
+    /// Looks at the tree, or at all records.
+    fn in_the_tree(
+        &mut self,
+        queries: &Queries<'_>,
+        aim: tree::Aim,
+        k: usize,
+        best: &mut [TopK<'_>],
+    ) -> Result<()> {
         let first = tree::Effort::of(self.index, aim, k);
         let Some(mut searcher) = self.searcher(first)? else {
             return self.scan(queries, best);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A filesystem that is not mounted: the engine in this process, over a device or image
-//! file. Searching goes by the search tree, or over all records if they are few or not all
+//! file. Searching goes by the graph of an index that was optimised, else by the search tree, or over all records if they are few or not all
 //! in the tree, with the same mathematics as in the kernel. Permissions are not looked at.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use engine::vector::usage;
 use image::in_use::{self, Use};
 use image::{Image, Mode};
 use layout::efforts::{Efforts, EFFORTS};
+use layout::graph::{State, EXTENT_BLOCKS};
 use layout::inode::{FileType, Inode};
 use layout::partition::Shape;
 use layout::vector::{Element, Index, Metric as DiskMetric};
@@ -29,6 +30,8 @@ pub struct ImageBackend {
     image: Image,
     path: PathBuf,
     writable: bool,
+    /// Indexes of which records may have gone.
+    changed: BTreeSet<u32>,
 }
 
 impl ImageBackend {
@@ -62,6 +65,7 @@ impl ImageBackend {
             image,
             path: Path::new("/").join(path),
             writable,
+            changed: BTreeSet::new(),
         };
         if let Err(error) = backend.image.resolve(&backend.path) {
             Box::new(backend).finish()?;
@@ -102,6 +106,18 @@ impl ImageBackend {
 
     fn describe(&self, index: &Index) -> Result<model::Index> {
         let usage = self.image.read(|io| usage(io, index))?;
+        let graph = self.image.graph_root(index.id)?.map(|root| model::Graph {
+            state: match (root.state, root.stale) {
+                (State::Making | State::Linking, _) => "unfinished",
+                (State::Ready, false) => "in use",
+                (State::Ready, true) => "outdated",
+                (State::Clearing, _) => "being freed",
+            },
+            nodes: root.live,
+            fresh: root.fresh,
+            gone: root.gone,
+            bytes: (u64::from(root.extents) * u64::from(EXTENT_BLOCKS) + 1) * BLOCK_SIZE as u64,
+        });
         Ok(model::Index {
             name: index.name.as_str().to_owned(),
             id: index.id,
@@ -125,6 +141,7 @@ impl ImageBackend {
                         * BLOCK_SIZE) as u64,
             },
             efforts: index.efforts.hundredths(),
+            graph,
         })
     }
 
@@ -202,6 +219,12 @@ impl Backend for ImageBackend {
         Ok(self.image.drop_index(id)?)
     }
 
+    fn optimize(&mut self, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let id = self.find(name)?.id;
+        let told = |made: image::ops::Made| progress(made.done, made.all);
+        Ok(self.image.optimize_index(id, told)?)
+    }
+
     fn put(&mut self, index: &model::Index, record: NewRecord, vector: &[u8]) -> Result<()> {
         let file = self.file(&self.path)?;
         let new = image::ops::NewRecord {
@@ -209,6 +232,7 @@ impl Backend for ImageBackend {
             tag: record.tag,
             elements: vector,
         };
+        self.changed.insert(index.id);
         Ok(self.image.put_records(file.ino, index.id, &[new])?)
     }
 
@@ -230,6 +254,7 @@ impl Backend for ImageBackend {
                 here.map(|record| record.label).collect()
             }
         };
+        self.changed.insert(index.id);
         for label in &labels {
             let result = self.image.delete_record(file.ino, index.id, *label);
             result.map_err(no_record(&index, *label))?;
@@ -250,6 +275,7 @@ impl Backend for ImageBackend {
                 .collect();
             self.image.seed_index(index.id, &vectors)?;
         }
+        self.changed.insert(index.id);
         for each in batch {
             let shown = || printable(each.file.as_os_str().as_encoded_bytes());
             let file = self.file(&self.path.join(&each.file)).with_context(shown)?;
@@ -388,11 +414,18 @@ impl Backend for ImageBackend {
         Ok(self.image.sync()?)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        if self.writable {
-            self.image.close()?;
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if !self.writable {
+            return Ok(());
         }
-        Ok(())
+        // What records that are gone left in graphs goes with them: nobody else does it before the next mount.
+        for id in std::mem::take(&mut self.changed) {
+            match self.image.sweep_graph(id) {
+                Err(image::Error::Engine(engine::Error::NotFound)) | Ok(()) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(self.image.close()?)
     }
 }
 

@@ -174,6 +174,10 @@ impl Backend for KernelBackend {
         sys::plain(self.fd(), &mut request).map_err(of_index)
     }
 
+    fn optimize(&mut self, _: &str, _: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        anyhow::bail!("only an index of an image can be optimised: unmount it, and use --img")
+    }
+
     fn put(&mut self, index: &model::Index, record: NewRecord, vector: &[u8]) -> Result<()> {
         let name = name_field(&index.name)?;
         sys::put(self.fd(), &name, record.label, record.tag, vector).map_err(of_index)
@@ -253,6 +257,10 @@ impl Backend for KernelBackend {
         index: &model::Index,
         queries: &Queries<'_>,
     ) -> Result<Vec<Vec<model::Hit>>> {
+        ensure!(
+            !matches!(queries.effort, super::Effort::Beam(_)),
+            "a beam is for images: a mount searches the tree"
+        );
         let name = name_field(&index.name)?;
         let folder = queries.filter.within.as_deref();
         let folder = folder.map(|path| self.folder(path)).transpose()?;
@@ -481,6 +489,7 @@ fn described(info: &IndexInfo) -> Result<model::Index> {
             bytes: info.tree_bytes,
         },
         efforts: (info.efforts != [0; EFFORTS]).then(|| info.efforts.map(u32::from)),
+        graph: None,
     })
 }
 

@@ -244,7 +244,7 @@ pub fn search(
         size: size_of::<Search>() as u32,
         flags: match effort {
             Effort::All => SEARCH_EXACT,
-            Effort::Probes(_) | Effort::Recall(_) => 0,
+            Effort::Probes(_) | Effort::Recall(_) | Effort::Beam(_) => 0,
         },
         name: *name,
         queries: queries.as_ptr().addr() as u64,
@@ -260,11 +260,11 @@ pub fn search(
         distances: 0,
         probes: match effort {
             Effort::Probes(n) => n,
-            Effort::All | Effort::Recall(_) => 0,
+            Effort::All | Effort::Recall(_) | Effort::Beam(_) => 0,
         },
         recall: match effort {
             Effort::Recall(part) => part,
-            Effort::All | Effort::Probes(_) => 0,
+            Effort::All | Effort::Probes(_) | Effort::Beam(_) => 0,
         },
         filter: core::ptr::from_ref(filter).addr() as u64,
         reserved: [0; 6],

@@ -56,6 +56,12 @@ pub fn run(cli: &Cli, args: &Bench) -> Result<()> {
             line.recall = found(&truth, &answers);
             efforts.push(line);
         }
+        for beam in &args.beam {
+            let name = format!("beam {beam}");
+            let (mut line, answers) = run.measure(&name, Effort::Beam(*beam))?;
+            line.recall = found(&truth, &answers);
+            efforts.push(line);
+        }
         Ok(model::Bench {
             index: index.name.clone(),
             records: index.records,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! `index create`, `list`, `info`, `drop`; the commands for search trees have files of their own.
+//! `index create`, `list`, `info`, `optimize`, `drop`; the other commands for search trees have files of their own.
 
 mod build;
 mod calibrate;
@@ -34,6 +34,7 @@ pub fn run(cli: &Cli, command: &IndexCommand) -> Result<()> {
         IndexCommand::Build(args) => build::run(cli, args, build::From::Present),
         IndexCommand::Rebuild(args) => build::run(cli, args, build::From::Nothing),
         IndexCommand::Calibrate(args) => calibrate::run(cli, args),
+        IndexCommand::Optimize(args) => optimize(cli, args),
         IndexCommand::Drop(args) => drop_index(cli, args),
     }
 }
@@ -52,6 +53,22 @@ fn create(cli: &Cli, args: &Create) -> Result<()> {
         find_index(backend, name)
     })?;
     output::print(cli.json, &IndexInfo { index })
+}
+
+fn optimize(cli: &Cli, args: &Named) -> Result<()> {
+    let bar = output::progress(cli.json, Some(0));
+    bar.set_message("optimising");
+    let index = with_backend(cli, &args.path, Access::Manage, |backend| {
+        backend
+            .optimize(&args.name, &mut |done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            })
+            .with_context(|| format!("index {}", args.name))?;
+        find_index(backend, &args.name)
+    });
+    bar.finish_and_clear();
+    output::print(cli.json, &IndexInfo { index: index? })
 }
 
 fn drop_index(cli: &Cli, args: &Named) -> Result<()> {

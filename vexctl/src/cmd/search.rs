@@ -18,10 +18,11 @@ use crate::output;
 /// What could not be done, and why.
 pub fn run(cli: &Cli, args: &Search) -> Result<()> {
     let npy = &args.npy;
-    let effort = match (args.exact, args.probes) {
-        (true, _) => Effort::All,
-        (false, Some(probes)) => Effort::Probes(probes),
-        (false, None) => Effort::Recall(args.recall),
+    let effort = match (args.exact, args.probes, args.beam) {
+        (true, ..) => Effort::All,
+        (false, Some(probes), _) => Effort::Probes(probes),
+        (false, None, Some(beam)) => Effort::Beam(beam),
+        (false, None, None) => Effort::Recall(args.recall),
     };
     let filter = Filter {
         labels: args.labels,

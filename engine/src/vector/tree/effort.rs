@@ -10,6 +10,8 @@ use layout::vector::Index;
 pub enum Aim {
     /// So many leaves looked at; at least one is.
     Probes(usize),
+    /// A beam of so many nodes of a graph ([`crate::vector::graph`]). Of the tree, as much as the usual recall takes.
+    Beam(usize),
     /// This part of the nearest records found, in ten thousandths.
     Recall(u32),
 }
@@ -36,6 +38,8 @@ const BY_RECALL: Table = [
     (9_950, 450),
     (10_000, 1_200),
 ];
+/// The recall where somebody names a beam, and there is no graph.
+const USUAL: u32 = 9_500;
 /// Leaves that are looked at at least, where a recall is wanted and nothing was measured.
 const LEAST: usize = 4;
 /// Most candidates of one query.
@@ -46,8 +50,12 @@ const HITS: usize = 16;
 impl Effort {
     /// For the `k` nearest records of an index.
     pub fn of(index: &Index, aim: Aim, k: usize) -> Effort {
+        let aim = match aim {
+            Aim::Beam(_) => Aim::Recall(USUAL),
+            aim => aim,
+        };
         let probes = match aim {
-            Aim::Probes(probes) => probes.max(1),
+            Aim::Probes(probes) | Aim::Beam(probes) => probes.max(1),
             Aim::Recall(recall) => {
                 let root = u64::from(index.tree.partitions)
                     .saturating_mul(10_000)

@@ -20,6 +20,7 @@
 //! | [`rebuild`] | entering records that have no entry, and taking a tree down |
 //! | [`clear`] | freeing the partitions of a dropped index |
 //! | [`effort`] | how much is looked at for a recall |
+//! | [`fetch`] | copying the records that were found |
 //! | [`view`] | a partition that a search looks at |
 //! | [`search`] | finding the records near a query, in bounded steps |
 //!
@@ -42,6 +43,7 @@ pub mod dissolve;
 pub(crate) mod edit;
 pub mod effort;
 pub(crate) mod entry;
+pub(crate) mod fetch;
 pub(crate) mod members;
 pub mod memory;
 pub(crate) mod node;

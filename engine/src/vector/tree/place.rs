@@ -9,6 +9,7 @@ use super::node::read_centroid;
 use super::{metric, shape, with_fpu};
 use crate::error::{Error, Result};
 use crate::io::{ReadBlocks, Transaction};
+use crate::vector::graph::RECORD_CREDITS;
 use crate::vector::location::{self, LOCATION_CREDITS};
 use crate::vector::segment::Segment;
 use layout::partition::{record_reference, Shape, FACTORS, MAX_PARTITION_BLOCKS};
@@ -20,24 +21,29 @@ pub(crate) struct Placed {
     factors: [u32; FACTORS],
 }
 
-/// Blocks that putting an entry, in place of another perhaps, may change.
+/// Blocks that putting an entry, in place of another perhaps, may change, here and in a graph.
 pub(crate) fn put_credits(index: &Index) -> Result<u32> {
     let shape = shape(index)?;
     Ok(entry::append_credits(&shape)
         .saturating_add(entry::remove_credits(&shape))
-        .saturating_add(LOCATION_CREDITS))
+        .saturating_add(LOCATION_CREDITS)
+        .saturating_add(RECORD_CREDITS))
 }
 
 /// Blocks that taking an entry out may change.
 pub(crate) fn remove_credits(index: &Index) -> Result<u32> {
-    Ok(entry::remove_credits(&shape(index)?).saturating_add(LOCATION_CREDITS))
+    Ok(entry::remove_credits(&shape(index)?)
+        .saturating_add(LOCATION_CREDITS)
+        .saturating_add(RECORD_CREDITS))
 }
 
 /// The same for any index.
 pub(crate) fn most_remove_credits() -> u32 {
     // The largest dimension has the longest entries.
     Shape::new(MAX_DIM).map_or(MAX_PARTITION_BLOCKS as u32, |shape| {
-        entry::remove_credits(&shape).saturating_add(LOCATION_CREDITS)
+        entry::remove_credits(&shape)
+            .saturating_add(LOCATION_CREDITS)
+            .saturating_add(RECORD_CREDITS)
     })
 }
 

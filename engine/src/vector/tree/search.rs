@@ -6,18 +6,17 @@
 //! segments come or go, which `changes` of the index tells, the search begins anew, for what it remembers may lead nowhere. Whoever wants it to come
 //! to an end beside a busy writer takes more steps in one hold of the lock.
 
+use super::fetch::copy_records;
 use super::memory::{part, prepare, rotate};
 use super::shape;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::io::ReadBlocks;
 use crate::vector::scan::Batch;
-use crate::vector::segment::{self, Segment};
 use ::vector::ann::{Noted, Query, QueryMemory, Rotation, NO_LIMIT};
 use ::vector::Compute;
 use core::cmp::Ordering;
-use layout::partition::{referred_record, Shape};
-use layout::segment::slot_size;
+use layout::partition::Shape;
 use layout::vector::Index;
 
 /// Something that was found: a partition to be looked at, or a record.
@@ -182,10 +181,6 @@ impl<'m> Nearest<'m> {
     fn get(&self, n: usize) -> Option<Near> {
         self.items.get(..self.len)?.get(n).copied()
     }
-
-    fn get_mut(&mut self, n: usize) -> Option<&mut Near> {
-        self.items.get_mut(..self.len)?.get_mut(n)
-    }
 }
 
 /// A search of one query.
@@ -279,6 +274,11 @@ impl<'m> Search<'m> {
     pub fn lengths(index: &Index) -> Result<(usize, [usize; 3])> {
         let shape = shape(index)?;
         Ok((Rotation::memory(&shape), QueryMemory::lengths(&shape)))
+    }
+
+    /// What was found, in any order, after [`Progress::Done`].
+    pub(crate) fn found(&self) -> &[Near] {
+        self.found.items.get(..self.found.len).unwrap_or(&[])
     }
 
     /// Partitions looked at.
@@ -424,53 +424,13 @@ impl<'m> Search<'m> {
             self.changes = None;
             return Ok(Fetched::Changed);
         }
-        let stride = slot_size(index.vector_bytes());
-        if buf.len() < stride {
-            return Err(Error::BufferTooSmall);
-        }
-        if self.fetched >= self.found.len {
+        let found = self.found.items.get_mut(self.fetched..self.found.len);
+        let found = found.unwrap_or_default();
+        if found.is_empty() {
             return Ok(Fetched::Done);
         }
-        let first = self.fetched;
-        let all = index.records.saturating_mul(stride as u64);
-        // The segment of the last record: the next one is often in the same.
-        let mut held: Option<(Segment, R::Ref)> = None;
-        let mut count = 0usize;
-        // First all are copied, so that the processor waits for many of them at once; then they are looked at.
-        let mut places = buf.chunks_exact_mut(stride.max(1));
-        let mut place = places.next();
-        while let Some(into) = place.take() {
-            let Some(near) = self.found.get_mut(self.fetched) else {
-                break;
-            };
-            self.fetched = self.fetched.saturating_add(1);
-            let (start, slot) = referred_record(near.what);
-            if held.as_ref().is_none_or(|(s, _)| s.at.start != start) {
-                held = Some(segment::at_block(io, index, start)?);
-            }
-            let Some((segment, bits)) = &held else {
-                break;
-            };
-            if slot >= segment.at.slots || !segment::is_used(bits, slot) {
-                // Removed since.
-                near.what = 0;
-                place = Some(into);
-                continue;
-            }
-            segment.copy_slot(io, slot, into, all)?;
-            count = count.saturating_add(1);
-            place = places.next();
-        }
-        let copied = self.found.items.get(first..self.fetched).unwrap_or(&[]);
-        let copied = copied.iter().filter(|near| near.what != 0);
-        for (near, bytes) in copied.zip(buf.chunks_exact(stride.max(1))) {
-            let (start, slot) = referred_record(near.what);
-            let checked = segment::check_slot(io, self.id, bytes);
-            checked.map_err(|what| match segment::at_block(io, index, start) {
-                Ok((segment, _)) => Error::corrupt(segment.block_of(slot), what),
-                Err(e) => e,
-            })?;
-        }
-        Batch::new(buf, stride, count).map(Fetched::Batch)
+        let (seen, batch) = copy_records(io, index, found, buf)?;
+        self.fetched = self.fetched.saturating_add(seen);
+        Ok(Fetched::Batch(batch))
     }
 }

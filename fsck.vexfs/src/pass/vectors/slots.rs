@@ -12,8 +12,8 @@ use image::checksum::crc32;
 use layout::block::{read_header, BlockKind};
 use layout::ino;
 use layout::segment::{
-    location, slot_area_blocks, slot_size, verify_slot, SegmentHeader, SlotHeader, BITMAP_OFFSET,
-    BLOCK_LOCATIONS, SLOT_HEADER,
+    location, node, slot_area_blocks, slot_size, verify_slot, SegmentHeader, SlotHeader,
+    BITMAP_OFFSET, BLOCK_LOCATIONS, SLOT_HEADER,
 };
 use layout::vector::{Index, SegmentRef};
 use layout::{Block, BLOCK_SIZE};
@@ -163,6 +163,7 @@ impl Segment<'_, '_> {
         let area = slot_area_blocks(header.slots, header.slot_size);
         let first = self.at.start + 1 + area;
         let mut locations = Vec::new();
+        let mut nodes = Vec::new();
         for n in 0..u64::from(header.located) {
             let block = match self.check.reader.block(first + n, BlockKind::Locations) {
                 Ok(block) => block,
@@ -173,16 +174,18 @@ impl Segment<'_, '_> {
                 return self.report(Code::LocationsBad, "of another index");
             }
             locations.extend((0..BLOCK_LOCATIONS).map(|n| location(&block, n).unwrap_or(0)));
+            nodes.extend((0..BLOCK_LOCATIONS).map(|n| node(&block, n).unwrap_or(0)));
         }
         locations.resize(locations.len().max(header.slots as usize), 0);
+        nodes.resize(locations.len(), 0);
         let used: Vec<bool> = (0..locations.len())
             .map(|slot| {
                 slot < header.slots as usize
                     && head[BITMAP_OFFSET + slot / 8] & (1 << (slot % 8)) != 0
             })
             .collect();
-        for (slot, leaf) in locations.iter().enumerate() {
-            if *leaf != 0 && !used[slot] && !index.dropping {
+        for (slot, leaf) in locations.iter().zip(&nodes).enumerate() {
+            if leaf != (&0, &0) && !used[slot] && !index.dropping {
                 self.report(Code::LocationsBad, &format!("slot {slot} is free"));
             }
         }
@@ -190,6 +193,7 @@ impl Segment<'_, '_> {
             size: header.slot_size as usize,
             used,
             locations,
+            nodes,
         });
     }
 

@@ -26,6 +26,8 @@ pub struct Located {
     pub used: Vec<bool>,
     /// The leaf that has each slot's entry, 0 for none. Made 0 when the entry is found.
     pub locations: Vec<u64>,
+    /// The node of each slot, 0 for none.
+    pub nodes: Vec<u64>,
 }
 
 /// Checks the trees of all indexes.
@@ -237,26 +239,36 @@ impl Tree<'_, '_, '_> {
             return None;
         };
         segment.locations[at] = 0;
-        let from = at * segment.size;
-        let size = segment.size;
-        let first = from / BLOCK_SIZE;
-        let blocks = (from + size).div_ceil(BLOCK_SIZE) - first;
-        let mut data = vec![0; blocks * BLOCK_SIZE];
-        // What cannot be read, or fails its checksum, has been reported.
-        self.check
-            .reader
-            .run(start + 1 + first as u64, &mut data)
-            .ok()?;
-        let slot = &data[from - first * BLOCK_SIZE..][..size];
-        verify_slot(slot, self.check.reader.sb.seed, crc32).ok()?;
-        let elements = &slot[SLOT_HEADER..][..self.index.vector_bytes()];
-        let mut out = vec![0; self.shape.padded()];
-        let rotation =
-            Rotation::derive(&self.shape, self.index.tree.rotation, &mut self.signs).ok()?;
-        let mut result = Ok(());
-        Userspace::detect().with_fpu(&mut |fpu| {
-            result = fpu.rotate(&rotation, &self.kind, elements, &mut out);
-        });
-        result.ok().map(|()| out)
+        let kind = (&self.index, &self.shape, &self.kind);
+        rotated(self.check, kind, &mut self.signs, segment, start, slot)
     }
+}
+
+/// The vector of the record in a slot, in rotated space; `None` if it cannot be read, which has been reported.
+pub fn rotated(
+    check: &Check<'_>,
+    (index, shape, kind): (&Index, &Shape, &Kind),
+    signs: &mut [u16],
+    segment: &Located,
+    start: u64,
+    slot: u32,
+) -> Option<Vec<u32>> {
+    let at = slot as usize;
+    let from = at * segment.size;
+    let size = segment.size;
+    let first = from / BLOCK_SIZE;
+    let blocks = (from + size).div_ceil(BLOCK_SIZE) - first;
+    let mut data = vec![0; blocks * BLOCK_SIZE];
+    // What cannot be read, or fails its checksum, has been reported.
+    check.reader.run(start + 1 + first as u64, &mut data).ok()?;
+    let slot = &data[from - first * BLOCK_SIZE..][..size];
+    verify_slot(slot, check.reader.sb.seed, crc32).ok()?;
+    let elements = &slot[SLOT_HEADER..][..index.vector_bytes()];
+    let mut out = vec![0; shape.padded()];
+    let rotation = Rotation::derive(shape, index.tree.rotation, signs).ok()?;
+    let mut result = Ok(());
+    Userspace::detect().with_fpu(&mut |fpu| {
+        result = fpu.rotate(&rotation, kind, elements, &mut out);
+    });
+    result.ok().map(|()| out)
 }

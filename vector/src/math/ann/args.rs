@@ -215,6 +215,52 @@ pub struct MeanArgs {
     pub out: *mut f32,
 }
 
+/// A query and a node of a graph.
+#[repr(C)]
+pub struct NodeArgs {
+    /// Instruction set.
+    pub isa: u32,
+    /// Unused.
+    pub zero: u32,
+    /// Dimensions.
+    pub padded: usize,
+    /// The query, rotated.
+    pub query: *const f32,
+    /// Blocks of the node.
+    pub blocks: *const *const u8,
+    /// The unit where it begins.
+    pub at: usize,
+    /// From [`PrepareArgs`].
+    pub table: *const u8,
+    /// From [`PrepareArgs`].
+    pub parameters: *const f32,
+    /// Receives the key of the distance of the node's vector.
+    pub key: *mut u32,
+    /// Receives 32 keys: the estimates of the neighbours' distances.
+    pub keys: *mut u32,
+}
+
+/// Rows of rotated vectors against another one.
+#[repr(C)]
+pub struct ApartArgs {
+    /// Instruction set.
+    pub isa: u32,
+    /// Not zero: `out` becomes the smaller of itself and the key of the distance as a part of what `own` says.
+    pub relative: u32,
+    /// Dimensions.
+    pub padded: usize,
+    /// Rows.
+    pub count: usize,
+    /// `count` rows of `padded` values.
+    pub rows: *const f32,
+    /// A row.
+    pub centre: *const f32,
+    /// Keys of `count` squared distances; not used unless `relative`.
+    pub own: *const u32,
+    /// Receives `count` keys of squared distances, or parts.
+    pub out: *mut u32,
+}
+
 /// Rounds of the rotation.
 pub const ROUNDS: usize = 4;
 /// Values of [`EncodeArgs::factors`].

@@ -15,6 +15,7 @@
 //! | `prepare` | from a query to its tables |
 //! | `probe` | a query against the entries of a partition |
 //! | `split` | what dividing a partition needs |
+//! | `node` | a query against a node of a graph, and what choosing neighbours needs |
 //!
 //! All arithmetic is IEEE 754 binary32 (binary64 where a file says so), rounded to
 //! nearest even, never fused, in lanes and an order that the files define. So every
@@ -23,6 +24,7 @@
 mod args;
 mod encode;
 mod lanes;
+mod node;
 mod portable;
 mod prepare;
 mod probe;
@@ -206,4 +208,18 @@ kernel! {
     /// # Safety
     /// As for [`vexfs_ann_rotate`], with [`MeanArgs`].
     vexfs_ann_mean(MeanArgs) = split::mean, mean_avx2, mean_avx512
+}
+kernel! {
+    /// Computes the distance of a query from a node of a graph, and estimates those from its neighbours.
+    ///
+    /// # Safety
+    /// As for [`vexfs_ann_rotate`], with [`NodeArgs`]: the blocks must hold the units of the node.
+    vexfs_ann_node(NodeArgs) = node::node, node_avx2, node_avx512
+}
+kernel! {
+    /// Computes the squared distances of rows from another one, or how they compare to other distances.
+    ///
+    /// # Safety
+    /// As for [`vexfs_ann_rotate`], with [`ApartArgs`].
+    vexfs_ann_apart(ApartArgs) = node::apart, apart_avx2, apart_avx512
 }

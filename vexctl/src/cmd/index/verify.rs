@@ -117,6 +117,7 @@ mod tests {
                 height: 2,
                 bytes: 0,
             },
+            graph: None,
         };
         let right = Verified {
             partitions: 3,
