@@ -134,7 +134,22 @@ pub fn leaf_insert(body: &mut [u8], kind: TreeKind, i: usize, k: &Key, v: &[u8])
     Some(true)
 }
 
-/// Removes slot `i`; the heap closes up, so that a leaf never holds garbage, and freed bytes are zeroed.
+/// Whether no other slot's value has bytes of that of slot `i`, which is not empty: [`layout::btree::verify_body`] holds values to the sum of their lengths,
+/// which a value that lies in another's bytes leaves as it was.
+fn is_apart(body: &[u8], kind: TreeKind, i: usize) -> Option<bool> {
+    let (off, len) = slot(body, kind, i)?;
+    let end = off.checked_add(len)?;
+    for j in (0..count(body)).filter(|j| *j != i) {
+        let (other, len) = slot(body, kind, j)?;
+        if other < end && other.checked_add(len)? > off {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+/// Removes slot `i`; the heap closes up, so that a leaf never holds garbage, and freed bytes are zeroed. `None`, and nothing changed, if its value shares bytes
+/// with another.
 #[must_use]
 pub fn leaf_remove(body: &mut [u8], kind: TreeKind, i: usize) -> Option<()> {
     let n = count(body);
@@ -142,6 +157,9 @@ pub fn leaf_remove(body: &mut [u8], kind: TreeKind, i: usize) -> Option<()> {
         return None;
     }
     let (off, len) = slot(body, kind, i)?;
+    if len != 0 && !is_apart(body, kind, i)? {
+        return None;
+    }
     let heap = usize::from(u16_at(body, 2)?);
     shift(body, heap, heap.checked_add(len)?, off.checked_sub(heap)?)?;
     zero(body, heap, len)?;
@@ -302,4 +320,69 @@ pub fn split_point(body: &[u8], kind: TreeKind, i: usize, need: usize) -> Option
     }
     // `left` slots stay; the new one stays left if it was passed.
     Some((left.min(n), i < left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{init_leaf, leaf_insert, leaf_remove, value};
+    use layout::btree::{verify_body, Key, TreeKind};
+    use layout::bytes::put_u16;
+
+    const KIND: TreeKind = TreeKind::Directory;
+
+    /// A leaf with values of 20, 30, 0 and 25 bytes.
+    fn leaf() -> [u8; 400] {
+        let mut body = [0; 400];
+        init_leaf(&mut body).unwrap();
+        for (i, len) in [20, 30, 0, 25].into_iter().enumerate() {
+            let value = [i as u8 + 1; 30];
+            let key = Key::one(i as u64);
+            assert!(leaf_insert(&mut body, KIND, i, &key, &value[..len]).unwrap());
+        }
+        verify_body(&body, KIND, 0).unwrap();
+        body
+    }
+
+    #[test]
+    fn what_is_removed_leaves_the_others_as_they_were() {
+        for gone in 0..4 {
+            let mut body = leaf();
+            leaf_remove(&mut body, KIND, gone).unwrap();
+            verify_body(&body, KIND, 0).unwrap();
+            let left = [20, 30, 0, 25].into_iter().enumerate();
+            for (place, (i, len)) in left.filter(|(i, _)| *i != gone).enumerate() {
+                let kept = value(&body, KIND, place).unwrap();
+                assert_eq!(
+                    (kept.len(), kept.iter().all(|b| *b == i as u8 + 1)),
+                    (len, true)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_share_bytes_are_damage_and_not_moved() {
+        // Slot i has its value's offset at 8 + 12 i + 8. Values lie at 380, 350, 350 (empty), 325.
+        for (slot, to, removed) in [
+            (1, 326, [1, 3]),
+            (1, 370, [0, 1]),
+            (3, 326, [1, 3]),
+            (0, 349, [1, 3]),
+            (2, 355, [1, 1]),
+        ] {
+            let mut body = leaf();
+            put_u16(&mut body, 8 + 12 * slot + 8, to).unwrap();
+            // Nothing that reading a node looks at is wrong.
+            verify_body(&body, KIND, 0).unwrap();
+            for i in removed {
+                let mut changed = body;
+                assert_eq!(
+                    leaf_remove(&mut changed, KIND, i),
+                    None,
+                    "{slot} at {to}: {i}"
+                );
+                assert_eq!(changed, body);
+            }
+        }
+    }
 }
