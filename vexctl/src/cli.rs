@@ -136,7 +136,7 @@ pub enum IndexCommand {
     ///
     /// Asks the queries of a file with ever more leaves of the search tree, compares the answers with exact ones, and notes in
     /// the index how many leaves a recall of 0.9, 0.95 and 0.99 took. From then on search --recall goes by that, in place of
-    /// a cautious guess; also when the index has grown. Only the owner of the index may note it.
+    /// a guess that is made for text embeddings; also when the index has grown. Only the owner of the index may note it.
     Calibrate(Calibrate),
     /// Drop an index with all of its records
     Drop(Named),

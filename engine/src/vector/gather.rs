@@ -129,9 +129,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn slots_are_announced_and_then_copied_in_order() {
-        let segment = Segment {
+    fn segment() -> Segment {
+        Segment {
             index: 1,
             number: 0,
             slot_size: 48,
@@ -141,7 +140,12 @@ mod tests {
                 slots: 900,
                 free: 0,
             },
-        };
+        }
+    }
+
+    #[test]
+    fn slots_are_announced_and_then_copied_in_order() {
+        let segment = segment();
         for wanted in 0..=10 {
             let io = Notes {
                 wanted,
@@ -170,17 +174,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_not_there_is_damage() {
-        let segment = Segment {
-            index: 1,
-            number: 0,
-            slot_size: 48,
-            at: SegmentRef {
-                start: 9,
-                blocks: 16,
-                slots: 900,
-                free: 0,
-            },
-        };
+        let segment = segment();
         let pushed = Gather::new(77).push(&Notes::default(), (&segment, 900), || {
             Err(Error::Internal("not asked for"))
         });
